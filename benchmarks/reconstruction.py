@@ -1,0 +1,218 @@
+"""Reconstruction quality and rate of autoencoders beside PCA, JPEG and WebP.
+
+python benchmarks/reconstruction.py --model DIR --images DIR --out FILE.json --train-images DIR
+
+Prints a table; writes FILE.json (means and per-image values) and FILE.png (the plot).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm_ae.convert.load import load
+from ldm_ae.data.images import BrokenImageError, load_image, to_float
+from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
+from ldm_ae.metrics.compare import (
+    CodecMethod,
+    Method,
+    ModelMethod,
+    PCAMethod,
+    measure,
+    missing_row,
+)
+from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.image_codecs import JPEG_QUALITIES, WEBP_QUALITIES, ImageCodec
+from ldm_ae.metrics.pca import PatchCovariance
+from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.viz.plots import save_rate_plot
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+PROTOCOL = {
+    "size": "native; a model or PCA pads by repeating edges to a multiple of f and crops back",
+    "latents": "deterministic: the mode for KL, hard codes for VQ and dVAE; not rounded to fp16",
+    "rounding": "both images are clamped and rounded to uint8 before every metric",
+    "psnr": "RGB, one mean squared error over all channels and pixels, peak 255",
+    "ssim": "Gaussian 11x11, sigma 1.5, K1 0.01, K2 0.03, range 255, valid windows, RGB mean",
+    "ms_ssim": "five scales, weights of Wang et al. 2003, 2x2 means between scales, RGB mean",
+    "bpp": "jpeg, webp: bytes of the file, header included; latents raw, no entropy coding: "
+    "16 bits (fp16) per number for continuous ones and PCA, ceil(log2 K) bits per code",
+    "compression_ratio": "24 bits per pixel over bpp; of a mean: over the mean bpp",
+    "mean": "plain mean of the per-image values; null if any image has none",
+    "pca": "linear code of f x f patches, mean removed, as many values per patch as the latent "
+    "(for a codebook: as a code vector) has, fitted on the training images",
+}
+TABLE = {
+    "name": "s",
+    "psnr": ".2f",
+    "ssim": ".4f",
+    "ms_ssim": ".4f",
+    "lpips": ".4f",
+    "bpp": ".4f",
+    "compression_ratio": ".1f",
+}
+
+
+def main() -> None:
+    try:
+        run(parse_arguments())
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[NAME=]DIR",
+        help="an export or any diffusers AutoencoderKL / VQModel folder; may be repeated",
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of test images")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.json; the plot is FILE.png")
+    parser.add_argument("--train-images", type=Path, help="folder of images PCA is fitted on")
+    parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
+    parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
+    parser.add_argument("--limit", type=int, help="only the first N test images")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--jpeg", type=int, nargs="*", default=JPEG_QUALITIES, metavar="QUALITY")
+    parser.add_argument("--webp", type=int, nargs="*", default=WEBP_QUALITIES, metavar="QUALITY")
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Raises ValueError or OSError for input that cannot be used, before anything is written."""
+    check(arguments)
+    device = torch.device(arguments.device)
+    paths = list_images(arguments.images, "--images")[: arguments.limit]
+    models = open_models(arguments.model, device)
+    config = PerceptualConfig(arguments.lpips, arguments.lpips_weights)
+    perceptual, name_or_reason = open_perceptual(config)
+    if perceptual is None:
+        print(f"LPIPS is null: {name_or_reason}", file=sys.stderr)
+    else:
+        perceptual.to(device)
+    pca_methods, rows = fit_pca(models, arguments)
+    methods: list[Method] = [*models, *pca_methods]
+    methods += [CodecMethod(ImageCodec("jpeg", quality)) for quality in arguments.jpeg]
+    methods += [CodecMethod(ImageCodec("webp", quality)) for quality in arguments.webp]
+    with tqdm(total=len(methods) * len(paths), unit="image", desc="measure") as progress:
+        for method in methods:
+            progress.set_postfix_str(method.name)
+            images = load_images(paths, arguments.images, device, progress)
+            rows.append(measure(method, images, perceptual, name_or_reason))
+    protocol = PROTOCOL | {
+        "images": {"folder": arguments.images.resolve().name, "count": len(paths)},
+        "lpips": f"null: {name_or_reason}" if perceptual is None else name_or_reason,
+    }
+    order = {"pca": 1, "jpeg": 2, "webp": 2}  # after the models
+    write(arguments.out, protocol, sorted(rows, key=lambda row: order.get(row["kind"], 0)))
+
+
+def write(out: Path, protocol: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print the table; write the JSON and the plot beside it."""
+    plot = out.with_suffix(".png")
+    write_json(out, {"protocol": protocol, "rows": rows} | provenance())
+    labels = {"psnr": "PSNR (dB)"}
+    if any(row["lpips"] is not None for row in rows):
+        labels["lpips"] = protocol["lpips"]
+    save_rate_plot(plot, rows, labels)
+    print(format_table(rows, TABLE))
+    print(f"written: {out} and {plot}")
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises ValueError for arguments that are wrong whatever the folders hold."""
+    out, device, train_images = arguments.out, arguments.device, arguments.train_images
+    if out.suffix != ".json" or out.is_dir():
+        raise ValueError(f"--out {out}: name a file that ends in .json")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device}: cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ValueError(f"--limit {arguments.limit}: measure at least 1 image")
+    if train_images is not None and train_images.resolve() == arguments.images.resolve():
+        raise ValueError(f"--train-images {train_images}: are the test images; fit PCA on others")
+
+
+def list_images(folder: Path, flag: str) -> list[Path]:
+    """Image files in any layout under `folder`, sorted. Raises ValueError if there are none."""
+    if not folder.is_dir():
+        raise ValueError(f"{flag} {folder}: no such folder")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise ValueError(f"{flag} {folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return files
+
+
+def load_images(
+    paths: Sequence[Path], root: Path, device: torch.device, progress: Any
+) -> Iterator[tuple[str, Tensor]]:
+    """(name under root, (1, 3, H, W) in [-1, 1]). A broken test image is an error, not a skip."""
+    for path in paths:
+        try:
+            image = to_float(load_image(path)).to(device)
+        except BrokenImageError as error:
+            raise ValueError(f"{path}: {error}") from error
+        yield path.relative_to(root).as_posix(), image
+        progress.update()
+
+
+def open_models(arguments: Sequence[str], device: torch.device) -> list[ModelMethod]:
+    """From `NAME=DIR`, or `DIR`, which is then named after its last part."""
+    models: dict[str, ModelMethod] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        path = Path(folder if equals else argument)
+        name = name if equals else path.resolve().name
+        if name in models:
+            raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
+        model = load(path).to(device)
+        if model.image_channels != 3:
+            raise ValueError(
+                f"--model {argument}: has {model.image_channels} image channels; the table "
+                "compares with JPEG and WebP in RGB, so a model needs 3"
+            )
+        models[name] = ModelMethod(name, model)
+    return list(models.values())
+
+
+def fit_pca(
+    models: Sequence[ModelMethod], arguments: argparse.Namespace
+) -> tuple[list[PCAMethod], list[dict[str, Any]]]:
+    """A PCA for each latent size among the models; or rows that say why there is none."""
+    sizes = sorted({(model.model.downsampling_factor, model.latent_channels) for model in models})
+    names = {(f, c): f"pca-f{f}-c{c}" for f, c in sizes}
+    if arguments.train_images is None:
+        reason = "no training images were given: --train-images DIR"
+        return [], [missing_row(name, "pca", reason) for name in names.values()]
+    paths = list_images(arguments.train_images, "--train-images")
+    covariances = {f: PatchCovariance(f) for f, _ in sizes}
+    num_fitted = 0
+    for path in tqdm(paths, unit="image", desc="fit PCA"):
+        try:
+            image = to_float(load_image(path))
+        except BrokenImageError as error:
+            tqdm.write(f"skipped {path}: {error}", file=sys.stderr)
+            continue
+        num_fitted += 1
+        for covariance in covariances.values():
+            covariance.update(image)
+    fitted, absent = [], []
+    for (f, c), name in names.items():
+        try:
+            fitted.append(PCAMethod(name, covariances[f].fit(c), num_fitted))
+        except ValueError as error:
+            absent.append(missing_row(name, "pca", str(error)))
+    return fitted, absent
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Autoencoders for latent diffusion: train, export to diffusers, measure."""
+
+from importlib.metadata import version
+
+from ldm_ae.convert.load import load
+from ldm_ae.models.dvae import DiscreteVAE
+from ldm_ae.models.kl import KLAutoencoder
+from ldm_ae.models.plain import PlainAutoencoder
+from ldm_ae.models.vq import VQAutoencoder
+
+__all__ = [
+    "DiscreteVAE",
+    "KLAutoencoder",
+    "PlainAutoencoder",
+    "VQAutoencoder",
+    "__version__",
+    "load",
+]
+
+__version__ = version("ldm-ae")

@@ -1,0 +1,117 @@
+"""Reads YAML and dotted overrides into frozen dataclasses, and writes them back.
+
+The only file that imports yaml or pydantic. Scalars stay text until the dataclass' type decides:
+so `no` is not False, `1e-4` is a number and `1_000` is an integer, in a file and on the command
+line alike. Unknown keys and wrong types are reported all at once.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+# Annotates a union of dataclasses whose field `kind` says which of them is meant.
+TAGGED_BY_KIND = Field(discriminator="kind")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose only typed scalar is null."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file, scalars as text; ValueError if there is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist: give the path of a YAML file")
+    return _mapping(path.read_text(encoding="utf-8"), str(path))
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{source} holds {type(content).__name__}, expected a mapping of keys")
+    return content
+
+
+def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Set `a.b=value` pairs in a nested mapping, in order; values are YAML."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ValueError(f"override {override!r} is not of the form key.subkey=value")
+        *parents, last = key.split(".")
+        node = content
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
+        try:
+            node[last] = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ValueError(f"override {override!r}: the value is not valid YAML") from error
+    return content
+
+
+def build(schema: type[T], content: dict[str, Any], source: str) -> T:
+    """A dataclass from a nested mapping; ValueError lists every mistake by its dotted key."""
+    schema.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as error:
+        lines = [_explain(item, content) for item in error.errors()]
+        raise ValueError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _dotted(location: tuple[Any, ...], content: Any) -> str:
+    """A pydantic location as the user's key: without the tags that it adds for unions."""
+    parts = []
+    for i, part in enumerate(location):
+        known = not isinstance(content, dict) or part in content
+        if known or i == len(location) - 1:
+            parts.append(str(part))
+            content = content.get(part) if isinstance(content, dict) else None
+    return ".".join(parts)
+
+
+def _explain(item: Any, content: Any) -> str:
+    key = _dotted(item["loc"], content)
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{key}: unknown key; remove it or check its spelling"
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if isinstance(item["input"], (dict, list)) or item["type"].startswith("missing"):
+        return f"{key}: {item['msg']}"
+    return f"{key}={item['input']}: {item['msg']}"
+
+
+def load(schema: type[T], path: str | Path, overrides: list[str] | None = None) -> T:
+    """Read a config file and overrides such as `train.lr=1e-4` into `schema`."""
+    return build(schema, apply_overrides(read_yaml(path), overrides or []), f"config {path}")
+
+
+def dump(config: Any) -> str:
+    """The resolved config as YAML that `load` reads back to an equal one."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

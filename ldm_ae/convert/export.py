@@ -1,0 +1,189 @@
+"""Writes a model as a diffusers folder, after checking that diffusers computes the same."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldm_ae.convert.agreement import check, compare
+from ldm_ae.convert.card import model_card
+from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
+from ldm_ae.convert.load import STEM
+from ldm_ae.convert.statistics import LatentStatistics, measure_latents
+from ldm_ae.convert.weights import to_diffusers_state
+from ldm_ae.models.base import Autoencoder
+
+STATISTICS = "latent_statistics.json"
+FILES = ("config.json", f"{STEM}.safetensors", STATISTICS, "training_config.yaml", "README.md")
+
+# diffusers takes its tiles from sample_size. Tiles of a small training crop would show seams.
+_MIN_SAMPLE_SIZE = 256
+_CHECKED_IMAGES, _CHECKED_SIDE = 2, 256
+
+_log = logging.getLogger(__name__)
+
+
+def export(
+    model: Autoencoder,
+    out_dir: str | Path,
+    *,
+    batches: Iterable[Tensor],
+    sample_size: int,
+    resolved_config: str,
+    card: Mapping[str, Mapping[str, Any]],
+    per_channel: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Measure the latents, compare with diffusers, write the folder; returns its path.
+
+    batches: training images (B, C, H, W) in [-1, 1], H and W multiples of f; all of them are
+        measured, and some of the first batch compared, beside random ones, in fp32 on the CPU.
+    sample_size: the side of the training images. The export's is at least 256, and a multiple of
+        4f, since diffusers cuts its tiles by it with an overlap of a quarter.
+    resolved_config: YAML of the whole experiment. card: tables of the model card, by heading.
+    per_channel: also write `latents_mean` and `latents_std` (AutoencoderKL only). The latter are
+        relative to the overall std: SDXL's (z - mean) / latents_std * scaling_factor then comes to
+        unit variance in every channel, while pipelines that read the scalar alone stay right.
+    overwrite: replace an earlier export.
+
+    The folder appears whole or not at all. Raises ValueError if `out_dir` is in use, if diffusers'
+    output differs by more than 1e-4 of the largest value, and as `measure_latents`.
+    """
+    out_dir = Path(out_dir)
+    require_free(out_dir, overwrite)
+    stream = iter(batches)
+    first = next(stream, None)
+    if first is None:
+        raise ValueError("no training image came: there are no latents to measure")
+    unit = LatentScaling(scaling_factor=1.0)
+    side = _sample_size(sample_size, model.downsampling_factor)
+    plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    agreement = compare(plain, _to_diffusers(plain, unit, side), _probes(plain, first))
+    check(agreement)
+
+    statistics = measure_latents(model, itertools.chain([first], stream))
+    exported = _to_diffusers(plain, _scaling(statistics, per_channel), side)
+    tables = {
+        **card,
+        "Latents": _latent_table(statistics),
+        "Difference from diffusers": asdict(agreement),
+    }
+    if agreement.num_ties:
+        _log.info("%d of %d tokens were ties", agreement.num_ties, agreement.num_tokens)
+    name = type(exported).__name__
+    files = {
+        STATISTICS: statistics.to_json(),
+        "training_config.yaml": resolved_config,
+        "README.md": model_card(name, model, statistics, tables, per_channel),
+    }
+    _write(out_dir, exported, files)
+    return out_dir
+
+
+def require_free(out_dir: Path, overwrite: bool) -> None:
+    """Raise ValueError unless `out_dir` is missing, empty, or an earlier export to overwrite."""
+    if not out_dir.exists():
+        return
+    if not out_dir.is_dir():
+        raise ValueError(f"{out_dir} is a file: name a folder for the export")
+    present = {path.name for path in out_dir.iterdir()}
+    if not present:
+        return
+    if not (present <= set(FILES) and STATISTICS in present):
+        raise ValueError(f"{out_dir} is not empty: name another folder for the export")
+    if not overwrite:
+        raise ValueError(f"{out_dir} already holds an export: remove it or name another folder")
+
+
+def _sample_size(training_size: int, factor: int) -> int:
+    step = 4 * factor
+    return -(-max(training_size, _MIN_SAMPLE_SIZE) // step) * step
+
+
+def _to_diffusers(model: Autoencoder, scaling: LatentScaling, sample_size: int) -> Any:
+    """The diffusers class with the model's weights; any difference in names is an error."""
+    import diffusers  # takes seconds, and only exports need it
+
+    config = to_diffusers_config(model.config, scaling, sample_size)
+    settings = {key: value for key, value in config.items() if key != "_class_name"}
+    exported = getattr(diffusers, config["_class_name"])(**settings)
+    try:
+        exported.load_state_dict(to_diffusers_state(model), strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())  # it comes in several lines
+        raise ValueError(f"refused to export: {reason}") from error
+    return exported.eval()
+
+
+def _probes(model: Autoencoder, images: Tensor) -> list[Tensor]:
+    """Random images, not square, and the middle of some real ones."""
+    factor = model.downsampling_factor
+    side = max(32, 2 * factor)
+    shape = (1, model.image_channels, side, side + factor)
+    random = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    height, width = (min(size, _CHECKED_SIDE) // factor * factor for size in images.shape[2:])
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    real = images[:_CHECKED_IMAGES, :, top : top + height, left : left + width]
+    return [random, real.to("cpu", torch.float32)]
+
+
+def _scaling(statistics: LatentStatistics, per_channel: bool) -> LatentScaling:
+    if not per_channel:
+        return LatentScaling(scaling_factor=statistics.scaling_factor)
+    return LatentScaling(
+        scaling_factor=statistics.scaling_factor,
+        latents_mean=tuple(statistics.channel_mean),
+        latents_std=tuple(std * statistics.scaling_factor for std in statistics.channel_std),
+    )
+
+
+def _latent_table(statistics: LatentStatistics) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "scaling_factor": statistics.scaling_factor,
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "channels in use": f"{statistics.active_channels} of {len(statistics.channel_std)}",
+        "images measured": statistics.num_images,
+        "of": statistics.protocol,
+    }
+    if statistics.codebook is not None:
+        table["codes in use"] = f"{statistics.codebook.share:.1%}"
+        table["codebook perplexity"] = statistics.codebook.perplexity
+    return table
+
+
+def _write(out_dir: Path, exported: Any, files: Mapping[str, str]) -> None:
+    aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.writing")
+    old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
+    try:
+        aside.mkdir(parents=True)
+        exported.save_pretrained(aside, safe_serialization=True, max_shard_size="100GB")
+        _remove_private_keys(aside / "config.json")
+        for name, text in files.items():
+            (aside / name).write_text(text, encoding="utf-8")
+        if out_dir.exists():
+            out_dir.rename(old)
+        aside.rename(out_dir)
+    finally:
+        if old.exists() and not out_dir.exists():
+            old.rename(out_dir)
+        for leftover in (aside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove_private_keys(path: Path) -> None:
+    """Drop what diffusers notes about this machine, such as where the model came from."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content.pop("_name_or_path", None)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,188 @@
+"""Opens an export, or any diffusers AutoencoderKL or VQModel folder, without diffusers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
+from ldm_ae.convert.weights import (
+    TRAINING_BUFFERS,
+    current_name,
+    current_shape,
+    with_training_buffers,
+)
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.build import build_model
+
+STEM = "diffusion_pytorch_model"
+SUBFOLDERS = ("vae", "vqvae", "movq")
+_SHOWN = 5
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load(
+    folder: str | Path,
+    *,
+    subfolder: str | None = None,
+    variant: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Autoencoder:
+    """The autoencoder in a folder, in eval mode, with fp32 weights.
+
+    folder: `config.json` beside `diffusion_pytorch_model.safetensors` (whole, or in shards with
+        an index; a `.bin` is read only where there is neither, and only its tensors), or a whole
+        pipeline's folder, whose `vae`, `vqvae` or `movq` is then taken.
+    subfolder: of a pipeline's folder, to choose. variant: `fp16` takes the files of that name.
+
+    An AutoencoderKL becomes a KLAutoencoder (an exported plain autoencoder too: its posterior has
+    log sigma^2 = -30), a VQModel a VQAutoencoder (an exported dVAE too: its codes have equal
+    norms). `.scaling_factor` is what a pipeline multiplies latents by; `encode` and `decode` work
+    on unscaled ones. The output is the diffusers class' own, in fp32.
+
+    Raises ValueError for a missing or broken file, a class or setting that is not supported, and
+    weights whose names or shapes do not fit the config, before memory is taken for them.
+    """
+    folder = _model_folder(Path(folder), subfolder)
+    content = _read_json(folder / "config.json")
+    config, scaling = from_diffusers_config(content), scaling_of(content)
+    with torch.device("meta"):
+        model = build_model(config)
+    expected = {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if name not in TRAINING_BUFFERS
+    }
+    state = _read_weights(folder, variant, expected)
+    if model.family == "vq":
+        state = with_training_buffers(state)
+    model.load_state_dict(state, assign=True)
+    model.scaling_factor = scaling.scaling_factor
+    model.shift_factor = scaling.shift_factor or 0.0
+    return model.eval().to(device)
+
+
+def _model_folder(folder: Path, subfolder: str | None) -> Path:
+    if subfolder is not None:
+        folder = folder / subfolder
+    elif (folder / "model_index.json").is_file():
+        found = [folder / name for name in SUBFOLDERS if (folder / name / "config.json").is_file()]
+        if not found:
+            raise ValueError(
+                f"{folder} is a pipeline with none of {', '.join(SUBFOLDERS)}: name the"
+                " autoencoder's folder with subfolder=..."
+            )
+        folder = found[0]
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder} has no config.json: give the folder of an export or of a diffusers model"
+        )
+    return folder
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also a file that is not UTF-8
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no mapping")
+    return content
+
+
+def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[str, Tensor]:
+    infix = f".{variant}" if variant else ""
+    whole = folder / f"{STEM}{infix}.safetensors"
+    index = folder / f"{STEM}.safetensors.index{infix}.json"
+    pickled = folder / f"{STEM}{infix}.bin"
+    if whole.is_file():
+        return _read_safetensors([whole], folder, expected)
+    if index.is_file():
+        return _read_safetensors(_shards(index), folder, expected)
+    if pickled.is_file():
+        return _read_pickled(pickled, expected)
+    present = sorted(path.name for path in folder.glob(f"{STEM}*"))
+    raise ValueError(
+        f"{folder} has no {whole.name}, {index.name} or {pickled.name}; it holds"
+        f" {', '.join(present) or 'no weights'}" + ("; choose with variant=..." if present else "")
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    files = _read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise ValueError(f"{index} has no weight_map")
+    names = sorted({str(name) for name in files.values()})
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise ValueError(f"{index} names the shard {name!r}, which is not beside it")
+    return [index.parent / name for name in names]
+
+
+def _read_safetensors(files: list[Path], folder: Path, expected: Shapes) -> dict[str, Tensor]:
+    """Check the headers of all files against `expected`, then read."""
+    shapes: Shapes = {}
+    state: dict[str, Tensor] = {}
+    try:
+        for path in files:
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118, it is no mapping
+                    shapes[name] = tuple(opened.get_slice(name).get_shape())
+        _check(folder, shapes, expected)
+        for path in files:
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118
+                    state[current_name(name)] = _current(folder, name, opened.get_tensor(name))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{folder} has a broken safetensors file: {error}") from error
+    return state
+
+
+def _read_pickled(path: Path, expected: Shapes) -> dict[str, Tensor]:
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # unpickling broken bytes raises anything
+        raise ValueError(f"{path} cannot be read as tensors: {error}") from error
+    if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
+        raise ValueError(f"{path} holds something else than named tensors")
+    _check(path, {name: tuple(value.shape) for name, value in stored.items()}, expected)
+    return {current_name(name): _current(path, name, value) for name, value in stored.items()}
+
+
+def _current(source: Path, name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        raise ValueError(f"{source}: {name} is {value.dtype}; quantised weights are not supported")
+    shape = current_shape(current_name(name), tuple(value.shape))
+    return value.to(torch.float32).reshape(shape)
+
+
+def _check(source: Path, stored: Shapes, expected: Shapes) -> None:
+    """ValueError that lists missing and unexpected names and wrong shapes."""
+    shapes = {
+        current_name(name): current_shape(current_name(name), shape)
+        for name, shape in stored.items()
+    }
+    missing = [name for name in expected if name not in shapes]
+    unexpected = [name for name in shapes if name not in expected]
+    if len(shapes) < len(stored):
+        unexpected.append("old and new names of the same parameter")
+    wrong = [
+        f"{name} {shapes[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", wrong))
+        if names
+    ]
+    if problems:
+        listed = "; ".join(problems)
+        raise ValueError(f"the weights of {source} do not fit its config.json: {listed}")

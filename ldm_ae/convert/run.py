@@ -1,0 +1,156 @@
+"""From a training run's folder to an export."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ldm_ae import config
+from ldm_ae.convert.export import export, require_free
+from ldm_ae.data.images import to_float
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.validation import validation_images
+from ldm_ae.metrics.evaluate import evaluate, mean_scores, open_perceptual
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.build import build_model
+from ldm_ae.train.checkpoint import checkpoints_of
+from ldm_ae.train.config import Experiment
+
+# Crops that are measured: the whole training set if it lies between these, more crops of each
+# image if it is smaller, a random subset of its images if it is larger.
+MIN_CROPS, MAX_CROPS = 512, 10_000
+
+
+def export_run(
+    run_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    checkpoint: str = "latest",
+    weights: Literal["ema", "model"] = "ema",
+    per_channel: bool = False,
+    max_images: int | None = None,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Export a run's checkpoint with statistics over its training images, training crops included,
+    and scores on its validation images; returns the export's folder.
+
+    max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
+    the images are elsewhere now. Raises ValueError for whatever is missing, and as `export`.
+    """
+    run_dir, out_dir = Path(run_dir), Path(out_dir)
+    require_free(out_dir, overwrite)
+    foreign = [item for item in overrides if not item.startswith("data.")]
+    if foreign:
+        raise ValueError(f"{foreign[0]!r}: an export can only override data.key=value")
+    if not (run_dir / "config.yaml").is_file():
+        raise ValueError(f"{run_dir} has no config.yaml: give the folder of a training run")
+    experiment = config.load(Experiment, run_dir / "config.yaml", list(overrides))
+    folder = _checkpoint(run_dir, checkpoint)
+    model = _open(folder / f"{weights}.safetensors", experiment)
+    on_gpu = experiment.train.device != "cpu" and torch.cuda.is_available()
+    model = model.to("cuda" if on_gpu else "cpu")
+    card = {
+        "Training": {
+            "checkpoint": folder.name,
+            "weights": "averaged (EMA)" if weights == "ema" else "last",
+            **json.loads((folder / "state.json").read_text(encoding="utf-8")),
+            "data": _data_name(experiment),
+            "crop": f"{experiment.data.size} px",
+        },
+        "Validation": validation_scores(model, experiment),
+    }
+    return export(
+        model,
+        out_dir,
+        batches=training_crops(experiment, max_images),
+        sample_size=experiment.data.size,
+        resolved_config=config.dump(experiment),
+        card=card,
+        per_channel=per_channel,
+        overwrite=overwrite,
+    )
+
+
+def training_crops(experiment: Experiment, max_images: int | None = None) -> Iterator[Tensor]:
+    """Batches (B, C, size, size) of training crops: every image once, in random order, or as often
+    as `MIN_CROPS` takes, up to `max_images` crops."""
+    if max_images is not None and max_images < 1:
+        raise ValueError(f"max_images={max_images}: measure at least 1 image")
+    loader = TrainLoader(experiment.data, experiment.train.batch_size, experiment.train.seed)
+    limit = min(max(loader.num_images, MIN_CROPS), max_images or MAX_CROPS)
+    return _limited(loader, limit)
+
+
+def _limited(loader: TrainLoader, limit: int) -> Iterator[Tensor]:
+    batches = loader.batches()
+    for start in itertools.count(0, loader.batch_size):
+        if start >= limit:
+            return
+        yield next(batches).images[: limit - start]
+
+
+def validation_scores(model: Autoencoder, experiment: Experiment) -> dict[str, Any]:
+    """Mean scores of the mode's reconstruction on the validation images, rounded to uint8."""
+    held_out = validation_images(experiment.data)
+    if not held_out:
+        return {"images": 0}
+    device = next(model.parameters()).device
+    perceptual, name = open_perceptual(experiment.loss.perceptual)
+    if perceptual is not None:
+        perceptual = perceptual.to(device)
+    images = (to_float(image[None]).to(device) for _, image in held_out)
+    means = mean_scores(evaluate(model.reconstruct, images, perceptual, name))
+    labels = {
+        "psnr": "PSNR, dB",
+        "ssim": "SSIM",
+        "ms_ssim": "MS-SSIM",
+        "perceptual": name if perceptual is not None else "perceptual distance",
+    }
+    scores: dict[str, Any] = {
+        "images": len(held_out),
+        "view": f"{experiment.data.size} px, {experiment.data.validation_crop}",
+    }
+    for key, label in labels.items():
+        value = getattr(means, key)
+        scores[label] = value if value is not None else f"not measured: {means.reasons[key]}"
+    return scores
+
+
+def _checkpoint(run_dir: Path, which: str) -> Path:
+    existing = checkpoints_of(run_dir)
+    if which == "latest" and existing:
+        return existing[-1]
+    for folder in existing:
+        if folder.name == which:
+            return folder
+    names = ", ".join(folder.name for folder in existing) or "none"
+    raise ValueError(f"checkpoint={which}: {run_dir} has {names}")
+
+
+def _open(path: Path, experiment: Experiment) -> Autoencoder:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: the checkpoint is not complete")
+    with torch.device("meta"):
+        model = build_model(experiment.model)
+    try:
+        model.load_state_dict(load_file(path), strict=True, assign=True)
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not fit the run's config.yaml: {error}") from error
+    return model.eval()
+
+
+def _data_name(experiment: Experiment) -> str:
+    data = experiment.data
+    if data.kind == "embedded":
+        return "the photos bundled with scikit-image"
+    name = data.name if data.kind == "hub" else Path(data.path or "").name
+    return f"{data.kind}: {name}"

@@ -1,0 +1,92 @@
+"""What to train on, and how crops are taken from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SourceKind = Literal["folder", "parquet", "hub", "embedded"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The training and validation images.
+
+    kind, path: `folder` (any layout below `path`), `parquet` (a file, a folder of them or a
+        glob), `hub` (`name`, `subset`, `split`), `embedded` (scikit-image's bundled photos).
+    image_column: of parquet and hub data; found by itself where only one column holds images.
+    streaming: read parquet and hub data front to back, without a local copy or index.
+    stream_lanes: how many places of a stream are read at once, in turn. Best a multiple of
+        ranks x workers, so that no two of them read the same bytes.
+    shuffle_window: images of one lane that are shuffled among each other; 1 for none. It
+        costs `stream_lanes * shuffle_window` encoded images of memory.
+    size: the side of a training crop, in pixels. channels: 1 grey, 3 RGB, 4 RGBA.
+    crop: `random` cuts `size` px without resampling. `random_resized` cuts a square of
+        random side and resamples it; `min_scale` is the least share of the largest square's
+        area. Pixels are never enlarged unless the image itself is smaller than `size`.
+    min_side: images with a shorter short side are skipped; by default `size` for `random`
+        and `size // 2` for `random_resized`.
+    flip: mirror every second crop, at random.
+    cache_mb: keep a source decoded in memory if it fits in this, once per rank.
+    validation_path, validation_kind: a validation source of its own (kind as `kind` if not
+        given), of which at most `validation_count` images are used, 0 for all. Without it,
+        `validation_count` images are held out of the training source, the same ones for
+        every seed; 0 for none. Embedded photos have a held-out set of their own.
+    validation_crop: `resized` scales the short side to `size` and cuts the centre (the usual
+        ImageNet protocol); `centre` cuts the centre `size` px without resampling.
+    """
+
+    kind: SourceKind = "folder"
+    path: str | None = None
+    name: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    image_column: str | None = None
+    streaming: bool = False
+    stream_lanes: int = 16
+    shuffle_window: int = 1
+    size: int = 256
+    channels: int = 3
+    crop: Literal["random_resized", "random"] = "random_resized"
+    min_scale: float = 0.1
+    min_side: int | None = None
+    flip: bool = True
+    num_workers: int = 2
+    cache_mb: int = 512
+    validation_path: str | None = None
+    validation_kind: SourceKind | None = None
+    validation_count: int = 16
+    validation_crop: Literal["resized", "centre"] = "resized"
+
+    def __post_init__(self) -> None:
+        needed = {"folder": "path", "parquet": "path", "hub": "name"}.get(self.kind)
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"data.{needed} is not set: data.kind={self.kind} needs it")
+        if self.streaming and self.kind not in ("parquet", "hub"):
+            raise ValueError(
+                f"data.streaming=true with data.kind={self.kind}: only parquet and hub data stream"
+            )
+        for key in ("size", "stream_lanes", "shuffle_window"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"data.{key}={getattr(self, key)}: must be at least 1")
+        for key in ("num_workers", "cache_mb", "validation_count"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"data.{key}={getattr(self, key)}: must not be negative")
+        if self.channels not in (1, 3, 4):
+            raise ValueError(f"data.channels={self.channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        if not 0.0 < self.min_scale <= 1.0:
+            raise ValueError(f"data.min_scale={self.min_scale}: must be in (0, 1]")
+        if self.min_side is not None and self.min_side < 1:
+            raise ValueError(f"data.min_side={self.min_side}: must be at least 1")
+        if self.crop == "random" and self.smallest_side < self.size:
+            raise ValueError(
+                f"data.min_side={self.min_side}: data.crop=random needs at least data.size="
+                f"{self.size}; use data.crop=random_resized for smaller images"
+            )
+
+    @property
+    def smallest_side(self) -> int:
+        """The short side below which an image is skipped."""
+        if self.min_side is not None:
+            return self.min_side
+        return self.size if self.crop == "random" else max(1, self.size // 2)

@@ -1,0 +1,187 @@
+"""Image files to uint8 pixels to float tensors, and back.
+
+Two borders: encoded bytes -> uint8 pixels (`decode_image`, `load_image`), and uint8 pixels ->
+float tensors in [-1, 1] (`to_float`, `to_uint8`).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+MAX_PIXELS = 89_478_485  # a larger image is refused before decoding; equals Pillow's own bound
+BACKGROUND = (
+    255,
+    255,
+    255,
+)  # what transparent pixels show when alpha is dropped: white
+
+_MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BrokenImageError(ValueError):
+    """One image cannot be used; the message says why. The loaders skip it and go on."""
+
+
+def load_image(source: str | Path | bytes | Image.Image, channels: int = 3) -> np.ndarray:
+    """Decode to a uint8 array (H, W, channels), 0..255; conversions as in `decode_image`."""
+    return to_array(decode_image(source, channels))
+
+
+def decode_image(
+    source: str | Path | bytes | Image.Image,
+    channels: int = 3,
+    *,
+    min_side: int = 1,
+    enough_side: int | None = None,
+) -> Image.Image:
+    """Decode to an upright Pillow image of mode L (1 channel), RGB (3) or RGBA (4).
+
+    - EXIF orientation is applied; an unreadable EXIF block counts as upright.
+    - 1-bit: 0 and 255. Palette: its colours. Animation: the first frame.
+    - 16-bit grey (I;16 in any byte order, and I, which must lie in 0..65535): round(v / 257).
+      16-bit colour PNG: the high byte, as Pillow reads it.
+    - 32-bit float grey (F) must lie in [0, 1]: round(255 v).
+    - Alpha, a transparent palette entry or colour key: composited over white for 1 or 3
+      channels, kept for 4. Images without alpha get 255 there.
+    - CMYK, YCCK, YCbCr, LAB to RGB by Pillow's formulas, without ICC profiles.
+    - Colour to grey: Pillow's L, ITU-R 601-2 luma.
+
+    `enough_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short
+    side stays at least this long (much faster for camera files).
+
+    Raises BrokenImageError (a ValueError): undecodable or truncated data, more than
+    `MAX_PIXELS` pixels (checked before decoding), a short side below `min_side`, values out
+    of the ranges above. Raises ValueError for `channels` other than 1, 3 and 4.
+    """
+    if channels not in _MODE_OF_CHANNELS:
+        raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or 4 (RGBA)")
+    if isinstance(source, Image.Image):
+        return _convert(_upright(_checked(source, min_side)), channels)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # decoders warn of odd metadata, per image
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(stream) as image:
+                _checked(image, min_side)
+                if enough_side is not None:
+                    _draft(image, enough_side)
+                image.load()
+                return _convert(_upright(image), channels)
+    except BrokenImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BrokenImageError(f"more than {MAX_PIXELS} pixels ({error})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
+        raise BrokenImageError(f"{type(error).__name__}: {error}") from error
+
+
+def _checked(image: Image.Image, min_side: int) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BrokenImageError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
+    if min(width, height) < min_side:
+        raise BrokenImageError(f"{width}x{height} is too small: the short side must be {min_side}")
+    return image
+
+
+def _draft(image: Image.Image, enough_side: int) -> None:
+    """Ask the JPEG decoder for the smallest of 1, 1/2, 1/4, 1/8 that is large enough."""
+    scale = enough_side / min(image.size)
+    if scale <= 0.5:
+        width, height = image.size
+        image.draft(None, (int(np.ceil(width * scale)), int(np.ceil(height * scale))))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # any parse error of a block that holds no pixels
+        orientation = 1
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(image)
+    mode = _MODE_OF_CHANNELS[channels]
+    if image.has_transparency_data and channels != 4:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(canvas, image).convert("RGB")
+    elif image.mode not in ("1", "L", "RGB", "RGBA") and not image.has_transparency_data:
+        image = image.convert("RGB")  # CMYK, YCbCr, P, ... have no direct way to every mode
+    if image.mode == mode:
+        return image.copy()
+    return image.convert(mode)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    limit = 1.0 if image.mode == "F" else 65535
+    if not (low >= 0 and high <= limit):  # also catches NaN
+        raise BrokenImageError(f"mode {image.mode} has values {low}..{high}, not 0..{limit}")
+    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / limit)).astype(np.uint8))
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """A Pillow image of mode L, RGB or RGBA as uint8 (H, W, C)."""
+    array = np.asarray(image)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def to_float(images: np.ndarray | Tensor) -> Tensor:
+    """uint8 pixels 0..255 => float32 (B, C, H, W) in [-1, 1]: x / 127.5 - 1.
+
+    Takes one array (H, W, C), giving B = 1, or a tensor (B, C, H, W). Raises ValueError for
+    another type or rank.
+    """
+    if isinstance(images, np.ndarray):
+        if images.ndim != 3:
+            raise ValueError(f"to_float: array of shape {images.shape}, expected (H, W, C)")
+        images = torch.from_numpy(np.array(images)).permute(2, 0, 1)[None]  # (1, C, H, W)
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"to_float: {images.dtype} of shape {tuple(images.shape)}, expected uint8 (B, C, H, W)"
+        )
+    return images.contiguous().to(torch.float32).div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats, clamped to [-1, 1] => uint8 of the same shape: (x + 1) * 127.5, half to even."""
+    pixels = images.detach().to(torch.float32).clamp(-1.0, 1.0)
+    return pixels.add(1.0).mul_(127.5).round_().to(torch.uint8)
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """Replicate the last row and column until H and W are multiples of `multiple`.
+
+    (B, C, H, W) => ((B, C, H', W'), (H, W)); crop back with `padded[..., :H, :W]`.
+    """
+    height, width = images.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if bottom or right:
+        images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+    return images, (height, width)

@@ -1,0 +1,159 @@
+"""The order of a stream: a pure function of (seed, images seen), with no state to lose.
+
+Epoch e puts the shards in an order of its own, one after another, and cuts that row of N images
+into `stream_lanes` contiguous lanes of equal length (to one image). Positions take the lanes in
+turn: p reads lane p mod L. Every image comes once per epoch, whoever reads it.
+
+Rank r of W takes every W-th position of a global batch, and worker k of K every K-th of those;
+so where W K divides L no two workers read the same lane, and the global batch is the same set
+for every W and K. (A table's ranks take contiguous blocks instead: reading is free there.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import IterableDataset, get_worker_info
+
+from ldm_ae.data.config import DataConfig
+from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.randomness import SHARDS, VIEW, WINDOW, generator
+from ldm_ae.data.shards import Item, ShardSet
+from ldm_ae.data.transforms import decode_for_training, random_view
+
+_MAX_REPLACEMENTS = 1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """pixels: uint8 (size, size, C); position: images seen before it in the whole run."""
+
+    pixels: np.ndarray
+    position: int
+    name: str
+    skipped: list[str]
+
+
+class StreamViews(IterableDataset[Sample]):
+    """One rank's endless samples of a stream, from `start_position` on, shared by its workers."""
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        config: DataConfig,
+        seed: int,
+        start_position: int,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.shards, self.config, self.seed = shards, config, seed
+        self.first, self.stride = start_position + rank, world_size
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        position = self.first + number * self.stride
+        lanes: dict[int, _Lane] = {}
+        while True:
+            lane = position % self.config.stream_lanes
+            if lane not in lanes:
+                lanes[lane] = _Lane(self.shards, self.config, self.seed, position)
+            image, name, skipped = lanes[lane].image_at(position)
+            rng = generator(self.seed, VIEW, position)
+            yield Sample(random_view(image, self.config, rng), position, name, skipped)
+            position += workers * self.stride
+
+
+class _Lane:
+    """Reads one lane forward. An unusable image is replaced by the next usable one of the lane."""
+
+    def __init__(self, shards: ShardSet, config: DataConfig, seed: int, position: int) -> None:
+        self.config = config
+        self.position = position
+        self.items = lane_items(shards, seed, position, config.stream_lanes, config.shuffle_window)
+        self.ahead: deque[Item] = deque()
+
+    def image_at(self, position: int) -> tuple[Image.Image, str, list[str]]:
+        while self.position < position:  # other workers' positions on a shared lane
+            if self.ahead:
+                self.ahead.popleft()
+            else:
+                next(self.items)
+            self.position += self.config.stream_lanes
+        skipped: list[str] = []
+        for attempt in range(_MAX_REPLACEMENTS):
+            if attempt == len(self.ahead):
+                self.ahead.append(next(self.items))
+            name, encoded = self.ahead[attempt]
+            try:
+                if isinstance(encoded, BrokenImageError):
+                    raise BrokenImageError(f"{name}: {encoded}")
+                return decode_for_training(name, encoded, self.config), name, skipped
+            except BrokenImageError as error:
+                skipped.append(str(error))
+        raise ValueError(
+            f"{_MAX_REPLACEMENTS} images in a row are unusable; the last one: {skipped[-1]}"
+        )
+
+
+def lane_items(
+    shards: ShardSet, seed: int, position: int, lanes: int, window: int
+) -> Iterator[Item]:
+    """The items at `position`, `position + lanes`, `position + 2 lanes`, ... without end."""
+    num_images, lane = len(shards), position % lanes
+    epoch = position // num_images
+    while True:
+        starts = _lane_starts(num_images, epoch, lanes)
+        first = epoch * num_images + (lane - epoch * num_images) % lanes  # the lane's in this epoch
+        skip = max(0, -(-(position - first) // lanes))
+        lane_range = (int(starts[lane]), int(starts[lane + 1]))
+        yield from _shuffled(shards, seed, epoch, lane, lane_range, skip, window)
+        epoch += 1
+
+
+def _lane_starts(num_images: int, epoch: int, lanes: int) -> np.ndarray:
+    """Where each lane starts in the epoch's row of images, and its end: (lanes + 1,).
+
+    Lane l serves the positions p of the epoch with p mod L = l, so its length is their number.
+    """
+    begin, end = epoch * num_images, (epoch + 1) * num_images
+    ids = np.arange(lanes)
+    lengths = (end - 1 - ids) // lanes - (begin - 1 - ids) // lanes
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _shuffled(
+    shards: ShardSet,
+    seed: int,
+    epoch: int,
+    lane: int,
+    lane_range: tuple[int, int],
+    skip: int,
+    window: int,
+) -> Iterator[Item]:
+    """A lane's items of one epoch from its item `skip` on, shuffled in windows."""
+    start, stop = lane_range
+    block = skip // window
+    offset = start + block * window
+    if offset >= stop:
+        return
+    items = _row_of_shards(shards, seed, epoch, offset)
+    skip -= block * window
+    while offset < stop:
+        taken = [next(items) for _ in range(min(window, stop - offset))]
+        order = generator(seed, WINDOW, epoch, lane, block).permutation(len(taken))
+        yield from (taken[i] for i in order[skip:])
+        offset, block, skip = offset + len(taken), block + 1, 0
+
+
+def _row_of_shards(shards: ShardSet, seed: int, epoch: int, offset: int) -> Iterator[Item]:
+    """The epoch's images, shard after shard, from `offset` on."""
+    for shard in generator(seed, SHARDS, epoch).permutation(len(shards.shards)):
+        length = shards.length(shard)
+        if offset < length:
+            yield from shards.read(int(shard), offset)
+        offset = max(0, offset - length)

@@ -1,0 +1,36 @@
+"""The few collective operations that quantizers need, as no-ops in a single process."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world() -> tuple[int, int]:
+    """(rank, world size) of this process; (0, 1) when no process group exists."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum over ranks; values are not changed in place. Not differentiable."""
+    if world()[1] == 1:
+        return values
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def take_across_ranks(rows: Tensor, indices: Tensor) -> Tensor:
+    """Rows (N, d) of every rank, laid end to end in rank order, at indices (M,) -> (M, d).
+
+    Every rank must hold the same number of rows and ask for the same indices. Only the M rows
+    asked for travel.
+    """
+    rank, world_size = world()
+    if world_size == 1:
+        return rows[indices]
+    local = indices - rank * len(rows)
+    mine = (local >= 0) & (local < len(rows))
+    taken = torch.where(mine[:, None], rows[local.clamp(0, len(rows) - 1)], 0.0)
+    return sum_over_ranks(taken)

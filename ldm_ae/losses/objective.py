@@ -1,0 +1,114 @@
+"""The training objective: what is added up, with which weights.
+
+Everything inside is a mean per element. LDM adds over an image instead; dividing its loss by the
+C H W values of an image gives the same gradients up to that constant, and turns its weight of the
+KL term, w per summed nat, into w c / (C f^2) per mean nat: 1e-6 becomes 2.08e-8 at f8 with four
+latent channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ldm_ae.losses.adversarial import AdversarialConfig
+from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss
+from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
+from ldm_ae.models.outputs import Reconstruction
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """reconstruction: the pixel term; `logit_laplace` needs model.predict_scale (dVAE).
+
+    reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
+        network out.
+    kl_weight: factor of the KL term (kl and dvae), in `kl_units`: `summed`, as LDM and the VAE
+        literature state it, or `mean`, per element.
+    kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
+    codebook_weight: factor of the codebook and commitment terms (vq).
+    learn_log_variance: train s in exp(-s) reconstruction + s (Rombach et al.'s code has it, but
+        never gives it to the optimizer).
+    """
+
+    reconstruction: Literal["l1", "l2", "logit_laplace"] = "l1"
+    reconstruction_weight: float = 1.0
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    perceptual_weight: float = 1.0
+    kl_weight: float = 1e-6
+    kl_units: Literal["summed", "mean"] = "summed"
+    kl_warmup_steps: int = 0
+    codebook_weight: float = 1.0
+    learn_log_variance: bool = False
+    log_variance_init: float = 0.0
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("reconstruction_weight", "perceptual_weight", "kl_weight", "codebook_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """total: the scalar to differentiate, without the adversarial term.
+
+    reconstruction: the part of it that the adaptive weight compares with (pixel and perceptual).
+    terms: unweighted scalars by name, detached, for the logs.
+    """
+
+    total: Tensor
+    reconstruction: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective:
+    """Weighs the terms of one model family; holds the frozen perceptual network, no parameters."""
+
+    def __init__(
+        self,
+        config: LossConfig,
+        perceptual: PerceptualLoss | None,
+        regularized_per_value: float,
+    ) -> None:
+        """regularized_per_value: the model's, to turn summed weights into weights of means."""
+        self.config = config
+        self.perceptual = perceptual
+        scale = regularized_per_value if config.kl_units == "summed" else 1.0
+        self.kl_weight = config.kl_weight * scale
+
+    def penalty_weights(self, step: int) -> Mapping[str, float]:
+        """Weight of each of the models' penalties at a training step."""
+        warmup = self.config.kl_warmup_steps
+        kl = self.kl_weight * (min(1.0, step / warmup) if warmup else 1.0)
+        codebook = self.config.codebook_weight
+        return {"kl": kl, "kl_uniform": kl, "codebook": codebook, "commitment": codebook}
+
+    def __call__(
+        self, images: Tensor, output: Reconstruction, log_variance: Tensor, step: int
+    ) -> Losses:
+        """Images (B, C, H, W) in [-1, 1] and the model's output for them -> losses."""
+        with torch.autocast(images.device.type, enabled=False):
+            pixel = self._pixel(images, output)
+            terms = {self.config.reconstruction: pixel}
+            error = self.config.reconstruction_weight * pixel
+            if self.perceptual is not None:
+                distance = self.perceptual(output.images, images).mean()
+                terms["perceptual"] = distance
+                error = error + self.config.perceptual_weight * distance
+            reconstruction = error * torch.exp(-log_variance) + log_variance
+            total = reconstruction
+            weights = self.penalty_weights(step)
+            for name, value in output.penalties.items():
+                terms[name] = value
+                total = total + weights[name] * value
+            detached = {name: value.detach() for name, value in terms.items()}
+            return Losses(total, reconstruction, {"loss": total.detach(), **detached})
+
+    def _pixel(self, images: Tensor, output: Reconstruction) -> Tensor:
+        if self.config.reconstruction == "logit_laplace":
+            assert output.log_scale is not None, "logit_laplace without a predicted scale"
+            return logit_laplace(output.images, output.log_scale, images)
+        return (l1 if self.config.reconstruction == "l1" else l2)(output.images, images)

@@ -1,0 +1,124 @@
+"""The encoder and the decoder shared by every family (Rombach et al. 2022, appendix D.1)."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldm_ae.models.blocks import NORM_EPS, Downsample, MidBlock, Stage, Upsample, run
+
+
+@dataclass(frozen=True)
+class CoderConfig:
+    """The shape of an encoder and its mirrored decoder.
+
+    image_channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+    channels: width of each resolution, finest first; f = 2 ** (len(channels) - 1).
+    num_res_blocks: ResNet blocks per resolution in the encoder; the decoder has one more.
+    attention_factors: resolutions with attention inside the blocks, as divisors of the image
+        size: 16 is the resolution of 16 x 16 positions for a 256 px image.
+    mid_attention: attention in the middle, at the lowest resolution.
+    norm_groups: groups of every GroupNorm; must divide every width.
+    gradient_checkpointing: recompute activations in the backward pass, for less memory.
+    """
+
+    image_channels: int = 3
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    num_res_blocks: int = 2
+    attention_factors: tuple[int, ...] = ()
+    mid_attention: bool = True
+    norm_groups: int = 32
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.image_channels not in (1, 3, 4):
+            raise ValueError(
+                f"coder.image_channels={self.image_channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)"
+            )
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"coder.channels={list(self.channels)}: list positive widths")
+        bad = [width for width in self.channels if width % self.norm_groups]
+        if bad:
+            raise ValueError(
+                f"coder.channels has {bad}, not divisible by coder.norm_groups={self.norm_groups}:"
+                " choose widths that are multiples, or fewer groups"
+            )
+        if self.num_res_blocks < 1:
+            raise ValueError(f"coder.num_res_blocks={self.num_res_blocks}: use 1 or more")
+        factors = [2**level for level in range(len(self.channels))]
+        unknown = [factor for factor in self.attention_factors if factor not in factors]
+        if unknown:
+            raise ValueError(
+                f"coder.attention_factors has {unknown}; this coder has the resolutions {factors}"
+            )
+
+    @property
+    def downsampling_factor(self) -> int:
+        return int(2 ** (len(self.channels) - 1))
+
+    def has_attention(self, level: int) -> bool:
+        return 2**level in self.attention_factors
+
+
+class Encoder(nn.Module):
+    """Images (B, C, H, W) in [-1, 1] -> features (B, out_channels, H/f, W/f)."""
+
+    def __init__(self, config: CoderConfig, out_channels: int) -> None:
+        super().__init__()
+        widths, groups = config.channels, config.norm_groups
+        last = len(widths) - 1
+        self.conv_in = nn.Conv2d(config.image_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            Stage(
+                widths[max(level - 1, 0)],
+                width,
+                config.num_res_blocks,
+                groups,
+                config.has_attention(level),
+                Downsample if level < last else None,
+                "downsamplers",
+            )
+            for level, width in enumerate(widths)
+        )
+        self.mid_block = MidBlock(widths[-1], groups, config.mid_attention)
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=NORM_EPS)
+        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.checkpointing = config.gradient_checkpointing
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv_in(images)
+        for block in (*self.down_blocks, self.mid_block):
+            x = run(block, x, self.checkpointing)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """Features (B, in_channels, H/f, W/f) -> images (B, out_channels, H, W)."""
+
+    def __init__(self, config: CoderConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        widths, groups = config.channels[::-1], config.norm_groups
+        last = len(widths) - 1
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.mid_block = MidBlock(widths[0], groups, config.mid_attention)
+        self.up_blocks = nn.ModuleList(
+            Stage(
+                widths[max(i - 1, 0)],
+                width,
+                config.num_res_blocks + 1,
+                groups,
+                config.has_attention(last - i),
+                Upsample if i < last else None,
+                "upsamplers",
+            )
+            for i, width in enumerate(widths)
+        )
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=NORM_EPS)
+        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.checkpointing = config.gradient_checkpointing
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.conv_in(features)
+        for block in (self.mid_block, *self.up_blocks):
+            x = run(block, x, self.checkpointing)
+        return self.conv_out(F.silu(self.conv_norm_out(x)))

@@ -1,0 +1,46 @@
+"""What the models return.
+
+Shapes everywhere in the package: B images, C image channels, H x W pixels, c latent channels,
+f the downsampling factor, K codes. The spaces, in order:
+
+    images [-1, 1] (B, C, H, W)  ->  moments (B, 2c, H/f, W/f)  ->  latents (B, c, H/f, W/f)
+    latents  ->  indices (B, H/f, W/f), for the families with a codebook
+    latents * scaling_factor  =  scaled latents, what a diffusion model sees
+"""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Latents after the codebook.
+
+    codes: (B, d, h, w), gradient passes straight through (VQ) or through the relaxation (dVAE).
+    indices: int64 (B, h, w), the hard choice.
+    penalties: scalar loss terms by name, means per element, in fp32.
+    """
+
+    codes: Tensor
+    indices: Tensor
+    penalties: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One training pass.
+
+    images: (B, C, H, W), the decoder's output, nominally in [-1, 1], not clamped.
+    latents: (B, c, H/f, W/f), unscaled; what was decoded (sampled) or what was quantised.
+    penalties: scalar terms by name (`kl`, `codebook`, `commitment`, `kl_uniform`), means per
+        element of the latent, in fp32; the objective weighs them.
+    indices: int64 (B, H/f, W/f) for the families with a codebook, else None.
+    log_scale: (B, C, H, W) log b of a logit-Laplace likelihood, else None.
+    """
+
+    images: Tensor
+    latents: Tensor
+    penalties: dict[str, Tensor] = field(default_factory=dict)
+    indices: Tensor | None = None
+    log_scale: Tensor | None = None

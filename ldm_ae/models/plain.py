@@ -1,0 +1,39 @@
+"""The plain autoencoder: no regularisation of the latents."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.gaussian import MIN_LOGVAR, DiagonalGaussian
+from ldm_ae.models.outputs import Reconstruction
+
+
+@dataclass(frozen=True)
+class PlainConfig:
+    """latent_channels: c. quant_conv: 1x1 convolutions around the latents."""
+
+    kind: Literal["plain"] = "plain"
+    coder: CoderConfig = field(default_factory=CoderConfig)
+    latent_channels: int = 4
+    quant_conv: bool = True
+
+
+class PlainAutoencoder(Autoencoder):
+    family = "plain"
+
+    def __init__(self, config: PlainConfig) -> None:
+        c = config.latent_channels
+        super().__init__(config, config.coder, c, c, c, c, config.quant_conv)
+
+    def posterior(self, images: Tensor) -> DiagonalGaussian:
+        """The degenerate posterior that the export carries: the latents, at the least variance."""
+        latents = self.encode(images)
+        return DiagonalGaussian(latents, torch.full_like(latents, MIN_LOGVAR))
+
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
+        latents = self.features(images)
+        return Reconstruction(self.decode_codes(latents), latents)

@@ -1,0 +1,206 @@
+"""Distil LPIPS-squeeze into the small network that ships with the package.
+
+    python scripts/distill_perceptual.py --images PHOTOS [MORE.parquet ...] \
+        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 8000
+
+Starts from random weights; continues a run whose checkpoint lies in --out with --resume.
+Writes embedded_perceptual.safetensors (fp16) and its card, embedded_perceptual.json, into --out.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from distillation.autoencoders import RECIPES, AutoencoderPool
+from distillation.distortions import FAMILIES, distort
+from distillation.images import load_photos, random_crops
+from distillation.objective import (
+    Adapters,
+    DistillWeights,
+    Teacher,
+    agreement_loss,
+    gradient_loss,
+    student_embeddings,
+)
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm_ae.losses.backbones import load_backbone
+from ldm_ae.losses.embedded import CARD_NAME, WEIGHTS_NAME, EmbeddedConfig, EmbeddedPerceptual
+from ldm_ae.losses.feature_distance import feature_distance
+from ldm_ae.losses.perceptual import LPIPSNetwork
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """references_per_step photos, each with one reconstruction and two other distortions."""
+
+    steps: int = 8000
+    seed: int = 0
+    learning_rate: float = 1e-3
+    references_per_step: int = 6
+    crop_size: int = 96
+    gradient_every: int = 2
+    autoencoder_max_steps: int = 300
+    checkpoint_every: int = 500
+
+
+class Distillation:
+    """Everything that a checkpoint holds, and a step."""
+
+    def __init__(self, config: DistillConfig, teacher: Teacher) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.teacher, self.weights = config, teacher, DistillWeights()
+        self.student = EmbeddedPerceptual().to(memory_format=torch.channels_last)
+        self.adapters = Adapters(self.student, teacher)
+        self.pool = AutoencoderPool(config.autoencoder_max_steps, config.seed)
+        self.parameters = [*self.student.parameters(), *self.adapters.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
+        self.steps_done = 0
+
+    def step(self, references: Tensor, distorted: Tensor) -> dict[str, float]:
+        config, count = self.config, len(references)
+        output, member = self.pool.reconstruct(references, self.steps_done)
+        reconstruction = output.detach().clamp(-1, 1)
+        images = torch.cat([references, reconstruction, distorted])
+        student_z = student_embeddings(self.student, images)
+        teacher_z = self.teacher.embeddings(images)
+        terms = agreement_loss(student_z, teacher_z, self.adapters, count, self.weights)
+        logged = {}
+        if self.steps_done % config.gradient_every == 0:
+            half = count // 2
+            pairs = torch.cat([reconstruction[:half], distorted[:half]])
+            error, cosine = gradient_loss(
+                self.student, self.teacher, pairs, torch.cat([references[:half]] * 2)
+            )
+            terms["gradient"] = self.weights.gradient_weight * error
+            logged["cosine"] = cosine.item()
+        self._update(torch.stack(list(terms.values())).sum())
+        self._train_autoencoder(member, references, output)
+        self.steps_done += 1
+        return logged | {name: value.item() for name, value in terms.items()}
+
+    def _update(self, loss: Tensor) -> None:
+        if not math.isfinite(loss.item()):
+            raise ValueError(f"loss is {loss.item()} at step {self.steps_done}: lower --lr")
+        progress = self.steps_done / self.config.steps
+        warmup = min(1.0, (self.steps_done + 1) / 100)
+        rate = self.config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            for weights in self.student.level_weights():
+                weights.clamp_(min=0)
+
+    def _train_autoencoder(self, member: int, references: Tensor, output: Tensor) -> None:
+        distance = output.new_zeros(())
+        if RECIPES[member].perceptual_weight > 0:
+            with torch.no_grad():
+                wanted = self.student.features(references)
+            distance = feature_distance(
+                self.student.features(output),
+                wanted,
+                [weights.detach() for weights in self.student.level_weights()],
+            )
+        self.pool.train_step(member, references, output, distance)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": asdict(self.config),
+            "steps_done": self.steps_done,
+            "student": self.student.state_dict(),
+            "adapters": self.adapters.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pool": self.pool.state_dict(),
+        }
+        aside = path.with_suffix(".part")
+        torch.save(state, aside)
+        os.replace(aside, path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise ValueError(f"--resume: {path} was made with other settings: {state['config']}")
+        self.steps_done = state["steps_done"]
+        self.student.load_state_dict(state["student"])
+        self.adapters.load_state_dict(state["adapters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.pool.load_state_dict(state["pool"])
+
+
+def make_batch(photos: list[np.ndarray], config: DistillConfig, step: int) -> tuple[Tensor, Tensor]:
+    """References (R, 3, S, S) and two distortions of each (2R, 3, S, S), by seed and step."""
+    rng = np.random.default_rng([config.seed, step])
+    references = random_crops(photos, config.references_per_step, config.crop_size, rng)
+    return references, torch.cat([distort(references, rng), distort(references, rng)])
+
+
+def train(run: Distillation, photos: list[np.ndarray], out: Path) -> None:
+    config, recent = run.config, {}
+    bar = tqdm(total=config.steps, initial=run.steps_done, unit="step", mininterval=5)
+    with ThreadPoolExecutor(1) as ahead:  # one batch is prepared while another is trained on
+        pending = ahead.submit(make_batch, photos, config, run.steps_done)
+        while run.steps_done < config.steps:
+            references, distorted = pending.result()
+            pending = ahead.submit(make_batch, photos, config, run.steps_done + 1)
+            for name, value in run.step(references, distorted).items():
+                recent[name] = 0.98 * recent.get(name, value) + 0.02 * value
+            bar.update()
+            bar.set_postfix({name: f"{value:.3f}" for name, value in recent.items()})
+            if run.steps_done % config.checkpoint_every == 0 or run.steps_done == config.steps:
+                run.save(out / "checkpoint.pt")
+    bar.close()
+
+
+def export(student: EmbeddedPerceptual, out: Path, card: dict) -> None:
+    state = {name: t.detach().half().contiguous() for name, t in student.state_dict().items()}
+    save_file(state, out / WEIGHTS_NAME)
+    (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", nargs="+", required=True, help="folders, files, parquet")
+    parser.add_argument("--weights", help="torchvision's squeezenet1_1 `features.*`")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=DistillConfig.steps)
+    parser.add_argument("--seed", type=int, default=DistillConfig.seed)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+
+    config = DistillConfig(steps=arguments.steps, seed=arguments.seed)
+    teacher = Teacher(LPIPSNetwork("squeeze", load_backbone("squeeze", arguments.weights)))
+    run = Distillation(config, teacher)
+    if arguments.resume:
+        run.load(arguments.out / "checkpoint.pt")
+    photos = load_photos(arguments.images, config.crop_size)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    train(run, photos, arguments.out)
+    card = {
+        "network": asdict(EmbeddedConfig()),
+        "num_parameters": sum(p.numel() for p in run.student.parameters()),
+        "teacher": "LPIPS-squeeze v0.1",
+        "trained_from": "random weights",
+        "num_photos": len(photos),
+        "distortions": [*FAMILIES, "reconstructions by half-trained autoencoders"],
+        "settings": asdict(config) | asdict(run.weights),
+        "minutes": round((time.monotonic() - started) / 60, 1),
+    }
+    export(run.student, arguments.out, card)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Train, export, use and measure a small KL autoencoder: everything the package is for, once.
+
+Leaves runs/quickstart/export (a diffusers folder), report.json and reconstructions.png.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+from PIL import Image
+
+import ldm_ae
+from ldm_ae.data.config import DataConfig
+from ldm_ae.data.images import load_image, pad_to_multiple, to_float
+from ldm_ae.data.sources import open_table
+from ldm_ae.losses.perceptual import PerceptualConfig
+from ldm_ae.metrics.compare import CodecMethod, ModelMethod, PCAMethod, measure
+from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.image_codecs import ImageCodec
+from ldm_ae.metrics.pca import fit_patch_pca
+from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.viz.grids import save_reconstruction_grid
+
+ROOT = Path(__file__).parents[1]
+RUN = Path("runs/quickstart")
+COLUMNS = {"psnr": ".2f", "ssim": ".3f", "ms_ssim": ".3f", "embedded": ".3f", "bpp": ".2f"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, help="training steps, instead of the config's")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    train(arguments.steps)
+    trained = time.perf_counter()
+    model = ldm_ae.load(ROOT / RUN / "export")
+    sample_with_a_pipeline(ROOT / RUN / "export")
+    report(model, trained - started)
+    print(f"done in {time.perf_counter() - started:.0f} s; look at {RUN}/reconstructions.png")
+
+
+def train(steps: int | None) -> None:
+    """The training script, started as a user would start it."""
+    shutil.rmtree(ROOT / RUN, ignore_errors=True)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command = ["scripts/train_kl_ae.py", "--config", "configs/quickstart.yaml"]
+    if steps is not None:
+        command += [f"train.steps={steps}", f"train.warmup_steps={min(steps, 30)}"]
+    print("$ accelerate launch " + " ".join(command), flush=True)
+    finished = subprocess.run(launch + command, cwd=ROOT)
+    if finished.returncode:
+        sys.exit(finished.returncode)
+
+
+def sample_with_a_pipeline(export: Path) -> None:
+    """The export inside a diffusers pipeline, with an untrained denoiser: it decodes noise."""
+    vae = AutoencoderKL.from_pretrained(export)
+    torch.manual_seed(0)
+    denoiser = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=vae.config.latent_channels,
+        out_channels=2 * vae.config.latent_channels,
+        num_layers=2,
+        sample_size=16,
+        patch_size=2,
+        num_embeds_ada_norm=1000,
+    )
+    pipeline = DiTPipeline(denoiser, vae, DDIMScheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    image = pipeline(class_labels=[1], num_inference_steps=5).images[0]
+    image.save(ROOT / RUN / "pipeline_sample.png")
+    print(f"DiTPipeline decoded a {image.width}x{image.height} image with scaling_factor"
+          f" {vae.config.scaling_factor:.4f}")
+
+
+def held_out_photos() -> list[tuple[str, torch.Tensor]]:
+    """The embedded photos that training never saw, whole."""
+    table = open_table(DataConfig(kind="embedded"), "validation")
+    return [(table.name(i), to_float(load_image(table.read(i)))) for i in range(len(table))]
+
+
+def training_photos() -> list[torch.Tensor]:
+    table = open_table(DataConfig(kind="embedded"), "train")
+    return [to_float(load_image(table.read(i))) for i in range(len(table))]
+
+
+def report(model: Autoencoder, seconds: float) -> None:
+    """Scores beside PCA at the same number of latent values and JPEG, and a picture."""
+    photos = held_out_photos()
+    f, c = model.downsampling_factor, model.latent_channels
+    perceptual, name = open_perceptual(PerceptualConfig(net="embedded"))
+    pca = fit_patch_pca([pad_to_multiple(photo, f)[0] for photo in training_photos()], f, c)
+    methods = [
+        ModelMethod("this autoencoder", model),
+        PCAMethod(f"PCA, {c} values per {f}x{f} patch", pca, len(training_photos())),
+        CodecMethod(ImageCodec("jpeg", 10)),
+        CodecMethod(ImageCodec("jpeg", 50)),
+    ]
+    rows = [measure(method, photos, perceptual, name) for method in methods]
+    content = {
+        "protocol": {
+            "images": [photo_name for photo_name, _ in photos],
+            "perceptual": f"{name}: a small distilled network; its values are not LPIPS",
+            "reconstruction": "mode of the posterior, averaged weights, rounded to uint8",
+            "bpp": "raw: fp16 numbers for the latents and for PCA, file size for JPEG",
+        },
+        "training_seconds": round(seconds, 1),
+        "rows": rows,
+        **provenance(),
+    }
+    write_json(ROOT / RUN / "report.json", content)
+    print(f"perceptual: {name}\n{format_table(rows, COLUMNS)}")
+    with torch.inference_mode():
+        reconstructions = [model.reconstruct(photo)[0] for _, photo in photos]
+    save_reconstruction_grid(
+        ROOT / RUN / "reconstructions.png", [photo[0] for _, photo in photos], reconstructions
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import pytest
+
+from ldm_ae.data import sources
+from ldm_ae.data.config import DataConfig
+from ldm_ae.data.images import load_image
+from ldm_ae.data.shards import open_shards
+from ldm_ae.data.sources import ImageTable, open_table
+
+
+def names(table: ImageTable) -> list[str]:
+    return [table.name(i) for i in range(len(table))]
+
+
+def test_folder_is_read_in_any_layout(tmp_path: Path, make: SimpleNamespace) -> None:
+    make.folder(tmp_path / "in", 6)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    make.photo(9).save(tmp_path / "in" / "deep" / "UPPER.JPG")
+    table = open_table(DataConfig(path=str(tmp_path / "in"), validation_count=0), "train")
+    assert "deep/UPPER.JPG" in names(table)
+    assert "deep/er/photo001.png" in names(table)
+    assert len(table) == 7
+    for i in range(len(table)):
+        assert load_image(table.read(i)).shape == (40, 48, 3)
+
+
+def test_hold_out_splits_without_overlap(tmp_path: Path, make: SimpleNamespace) -> None:
+    make.folder(tmp_path, 12)
+    config = DataConfig(path=str(tmp_path), validation_count=5)
+    train, validation = (set(names(open_table(config, part))) for part in ("train", "validation"))
+    assert (len(train), len(validation)) == (7, 5)
+    assert not train & validation
+
+
+def test_own_validation_source_leaves_training_whole(tmp_path: Path, make: SimpleNamespace) -> None:
+    make.folder(tmp_path / "a", 4)
+    make.shards(tmp_path / "b", [3, 2])
+    config = DataConfig(
+        path=str(tmp_path / "a"),
+        validation_path=str(tmp_path / "b"),
+        validation_kind="parquet",
+        validation_count=0,
+    )
+    assert len(open_table(config, "train")) == 4
+    assert len(open_table(config, "validation")) == 5
+
+
+def test_embedded_split_keeps_the_stereo_pair_together() -> None:
+    config = DataConfig(kind="embedded")
+    train, validation = (names(open_table(config, part)) for part in ("train", "validation"))
+    assert not set(train) & set(validation)
+    assert sum("motorcycle" in name for name in train) == 2
+    for part in ("train", "validation"):
+        table = open_table(config, part)
+        assert all(min(load_image(table.read(i)).shape[:2]) >= 300 for i in range(len(table)))
+
+
+@pytest.mark.parametrize("pattern", ["", "*.parquet", "part-0.parquet"])
+def test_parquet_folder_glob_and_file(tmp_path: Path, make: SimpleNamespace, pattern: str) -> None:
+    make.shards(tmp_path / "p", [3, 2])
+    config = DataConfig(kind="parquet", path=str(tmp_path / "p" / pattern), validation_count=0)
+    table = open_table(config, "train")
+    assert len(table) == (3 if "0" in pattern else 5)
+    assert (load_image(table.read(2)) == load_image(make.photo(2))).all()
+
+
+def test_hub_data_set_is_loaded_by_name(tmp_path: Path, make: SimpleNamespace) -> None:
+    make.shards(tmp_path / "p", [3, 2])  # `datasets` takes a local folder for a name
+    config = DataConfig(kind="hub", name=str(tmp_path / "p"), validation_count=2)
+    assert len(open_table(config, "train")) == 3
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_unreachable_hub_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    monkeypatch.setattr(datasets, "load_dataset_builder", offline)
+    config = DataConfig(kind="hub", name="some/photos", streaming=streaming)
+    with pytest.raises(ValueError, match=r"data\.name=some/photos.*no route.*data\.kind=parquet"):
+        open_shards(config) if streaming else open_table(config, "train")
+
+
+def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNamespace) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
+    make.photo(0).save(tmp_path / "one.png")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"path": "gone"}, r"data\.path=.*gone: no such folder"),
+        ({"path": "empty"}, r"data\.path=.*empty holds no image files"),
+        ({"path": "one.png"}, r"data\.path=.*one\.png is a file"),
+        ({"path": "gone", "kind": "parquet"}, r"data\.path=.*gone: no such"),
+        ({"path": "empty", "kind": "parquet"}, r"empty holds no \.parquet files"),
+        ({"path": "bad.parquet", "kind": "parquet"}, r"bad\.parquet cannot be read as parquet"),
+        ({"path": ".", "validation_count": 1}, r"data\.validation_count=1 would hold out all 1"),
+    ]
+    for settings, message in cases:
+        settings["path"] = str(tmp_path / settings["path"])
+        with pytest.raises(ValueError, match=message):
+            open_table(DataConfig(**settings), "train")
+    config = DataConfig(kind="embedded", validation_kind="folder", validation_path="gone")
+    with pytest.raises(ValueError, match=r"data\.validation_path=gone"):
+        open_table(config, "validation")
+
+
+def test_no_usable_image_is_an_error_with_the_first_reason() -> None:
+    def use(index: int) -> None:
+        raise sources.BrokenImageError(f"{index}.png: broken")
+
+    with pytest.raises(ValueError, match=r"none of 1000 images tried \(of 5000\).*0\.png: broken"):
+        sources.check_usable("photos", 5000, use)
