@@ -1,24 +1,24 @@
 """Distil LPIPS-squeeze into the small network that ships with the package.
 
     python scripts/distill_perceptual.py --images PHOTOS [MORE.parquet ...] \
-        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 8000
+        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 4000
 
 Starts from random weights; continues a run whose checkpoint lies in --out with --resume.
 Writes embedded_perceptual.safetensors (fp16) and its card, embedded_perceptual.json, into --out.
 """
 
 import argparse
-import json
 import math
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from distillation.autoencoders import RECIPES, AutoencoderPool
+from distillation.agreement import CROP_SIZE, agreement
+from distillation.autoencoders import RECIPES, AutoencoderPool, soften
 from distillation.distortions import FAMILIES, distort
 from distillation.images import load_photos, random_crops
 from distillation.objective import (
@@ -26,30 +26,30 @@ from distillation.objective import (
     DistillWeights,
     Teacher,
     agreement_loss,
-    gradient_loss,
     student_embeddings,
 )
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm_ae.files import replacing
 from ldm_ae.losses.backbones import load_backbone
 from ldm_ae.losses.embedded import CARD_NAME, WEIGHTS_NAME, EmbeddedConfig, EmbeddedPerceptual
 from ldm_ae.losses.feature_distance import feature_distance
 from ldm_ae.losses.perceptual import LPIPSNetwork
+from ldm_ae.metrics.report import hardware, write_json
 
 
 @dataclass(frozen=True)
 class DistillConfig:
     """references_per_step photos, each with one reconstruction and two other distortions."""
 
-    steps: int = 8000
+    steps: int = 4000
     seed: int = 0
     learning_rate: float = 1e-3
     references_per_step: int = 6
     crop_size: int = 96
-    gradient_every: int = 2
-    autoencoder_max_steps: int = 300
+    autoencoder_max_steps: int = 600
     checkpoint_every: int = 500
 
 
@@ -64,29 +64,20 @@ class Distillation:
         self.pool = AutoencoderPool(config.autoencoder_max_steps, config.seed)
         self.parameters = [*self.student.parameters(), *self.adapters.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, lr=config.learning_rate)
-        self.steps_done = 0
+        self.steps_done, self.seconds = 0, 0.0
 
     def step(self, references: Tensor, distorted: Tensor) -> dict[str, float]:
         config, count = self.config, len(references)
         output, member = self.pool.reconstruct(references, self.steps_done)
-        reconstruction = output.detach().clamp(-1, 1)
+        reconstruction = soften(references, output.detach().clamp(-1, 1), self.steps_done)
         images = torch.cat([references, reconstruction, distorted])
         student_z = student_embeddings(self.student, images)
         teacher_z = self.teacher.embeddings(images)
         terms = agreement_loss(student_z, teacher_z, self.adapters, count, self.weights)
-        logged = {}
-        if self.steps_done % config.gradient_every == 0:
-            half = count // 2
-            pairs = torch.cat([reconstruction[:half], distorted[:half]])
-            error, cosine = gradient_loss(
-                self.student, self.teacher, pairs, torch.cat([references[:half]] * 2)
-            )
-            terms["gradient"] = self.weights.gradient_weight * error
-            logged["cosine"] = cosine.item()
         self._update(torch.stack(list(terms.values())).sum())
         self._train_autoencoder(member, references, output)
         self.steps_done += 1
-        return logged | {name: value.item() for name, value in terms.items()}
+        return {name: value.item() for name, value in terms.items()}
 
     def _update(self, loss: Tensor) -> None:
         if not math.isfinite(loss.item()):
@@ -120,20 +111,23 @@ class Distillation:
         state = {
             "config": asdict(self.config),
             "steps_done": self.steps_done,
+            "seconds": self.seconds,
             "student": self.student.state_dict(),
             "adapters": self.adapters.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "pool": self.pool.state_dict(),
         }
-        aside = path.with_suffix(".part")
-        torch.save(state, aside)
-        os.replace(aside, path)
+        with replacing(path) as aside:
+            torch.save(state, aside)
 
     def load(self, path: Path) -> None:
+        """Raises ValueError if there is no checkpoint or it was made with other settings."""
+        if not path.exists():
+            raise ValueError(f"--resume: there is no {path}")
         state = torch.load(path, weights_only=True)
         if state["config"] != asdict(self.config):
             raise ValueError(f"--resume: {path} was made with other settings: {state['config']}")
-        self.steps_done = state["steps_done"]
+        self.steps_done, self.seconds = state["steps_done"], state["seconds"]
         self.student.load_state_dict(state["student"])
         self.adapters.load_state_dict(state["adapters"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -147,60 +141,81 @@ def make_batch(photos: list[np.ndarray], config: DistillConfig, step: int) -> tu
     return references, torch.cat([distort(references, rng), distort(references, rng)])
 
 
-def train(run: Distillation, photos: list[np.ndarray], out: Path) -> None:
-    config, recent = run.config, {}
+def train(run: Distillation, photos: list[np.ndarray], out: Path, stop_at: int) -> None:
+    config, started = run.config, time.monotonic() - run.seconds
+    recent: dict[str, float] = {}  # running means, for the bar
     bar = tqdm(total=config.steps, initial=run.steps_done, unit="step", mininterval=5)
     with ThreadPoolExecutor(1) as ahead:  # one batch is prepared while another is trained on
         pending = ahead.submit(make_batch, photos, config, run.steps_done)
-        while run.steps_done < config.steps:
+        while run.steps_done < stop_at:
             references, distorted = pending.result()
             pending = ahead.submit(make_batch, photos, config, run.steps_done + 1)
             for name, value in run.step(references, distorted).items():
                 recent[name] = 0.98 * recent.get(name, value) + 0.02 * value
+            run.seconds = time.monotonic() - started
             bar.update()
             bar.set_postfix({name: f"{value:.3f}" for name, value in recent.items()})
-            if run.steps_done % config.checkpoint_every == 0 or run.steps_done == config.steps:
+            if run.steps_done % config.checkpoint_every == 0 or run.steps_done == stop_at:
                 run.save(out / "checkpoint.pt")
     bar.close()
 
 
-def export(student: EmbeddedPerceptual, out: Path, card: dict) -> None:
-    state = {name: t.detach().half().contiguous() for name, t in student.state_dict().items()}
-    save_file(state, out / WEIGHTS_NAME)
-    (out / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", nargs="+", required=True, help="folders, files, parquet")
-    parser.add_argument("--weights", help="torchvision's squeezenet1_1 `features.*`")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=DistillConfig.steps)
-    parser.add_argument("--seed", type=int, default=DistillConfig.seed)
-    parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_args()
-
-    config = DistillConfig(steps=arguments.steps, seed=arguments.seed)
-    teacher = Teacher(LPIPSNetwork("squeeze", load_backbone("squeeze", arguments.weights)))
-    run = Distillation(config, teacher)
-    if arguments.resume:
-        run.load(arguments.out / "checkpoint.pt")
-    photos = load_photos(arguments.images, config.crop_size)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    train(run, photos, arguments.out)
-    card = {
+def make_card(run: Distillation, num_photos: int, held_out: list[np.ndarray]) -> dict[str, Any]:
+    card: dict[str, Any] = {
         "network": asdict(EmbeddedConfig()),
         "num_parameters": sum(p.numel() for p in run.student.parameters()),
         "teacher": "LPIPS-squeeze v0.1",
         "trained_from": "random weights",
-        "num_photos": len(photos),
+        "num_photos": num_photos,
         "distortions": [*FAMILIES, "reconstructions by half-trained autoencoders"],
-        "settings": asdict(config) | asdict(run.weights),
-        "minutes": round((time.monotonic() - started) / 60, 1),
+        "settings": asdict(run.config) | asdict(run.weights),
+        "minutes": round(run.seconds / 60, 1),
+        "hardware": hardware(),
     }
-    export(run.student, arguments.out, card)
+    if held_out:
+        card["agreement_on_validation_photos"] = agreement(
+            run.student, run.teacher.network, run.pool, held_out
+        )
+    return card
+
+
+def export(student: EmbeddedPerceptual, out: Path, card: dict[str, Any]) -> None:
+    state = {name: t.detach().half().contiguous() for name, t in student.state_dict().items()}
+    with replacing(out / WEIGHTS_NAME) as aside:
+        save_file(state, aside)
+    write_json(out / CARD_NAME, card)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", nargs="+", required=True, help="folders, files, parquet")
+    parser.add_argument("--weights", help="torchvision's squeezenet1_1 `features.*`")
+    parser.add_argument("--validation", nargs="+", help="photos to measure the agreement on")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=DistillConfig.steps)
+    parser.add_argument("--seed", type=int, default=DistillConfig.seed)
+    parser.add_argument("--stop-at", type=int, help="pause at this step, with a checkpoint")
+    parser.add_argument("--resume", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    config = DistillConfig(steps=arguments.steps, seed=arguments.seed)
+    photos = load_photos(arguments.images, config.crop_size)
+    held_out = load_photos(arguments.validation, CROP_SIZE) if arguments.validation else []
+    teacher = Teacher(LPIPSNetwork("squeeze", load_backbone("squeeze", arguments.weights)))
+    run = Distillation(config, teacher)
+    if arguments.resume:
+        run.load(arguments.out / "checkpoint.pt")
+    train(run, photos, arguments.out, min(arguments.stop_at or config.steps, config.steps))
+    if run.steps_done == config.steps:
+        export(run.student, arguments.out, make_card(run, len(photos), held_out))
+        print(f"written to {arguments.out}: {WEIGHTS_NAME}, {CARD_NAME}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -31,7 +31,7 @@ A {family} of images with {image_channels} channels in [-1, 1], trained and expo
 
 ## Use
 
-In diffusers {diffusers} or newer:
+In diffusers (written and checked with {diffusers}):
 
 ```python
 from diffusers import {class_name}

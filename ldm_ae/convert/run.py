@@ -116,6 +116,7 @@ def validation_scores(model: Autoencoder, experiment: Experiment) -> dict[str, A
         "perceptual": name if perceptual is not None else "perceptual distance",
     }
     scores: dict[str, Any] = {
+        "of": "the mode's reconstruction, rounded to uint8; means over images",
         "images": len(held_out),
         "view": f"{experiment.data.size} px, {experiment.data.validation_crop}",
     }

@@ -48,7 +48,7 @@ class LevelDistance(torch.autograd.Function):
         return (difference * difference).mean(dim=(2, 3)) @ weights
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         a, inverse_a, b, inverse_b, difference, weights = ctx.saved_tensors
         grad_a = grad_b = None
@@ -79,7 +79,7 @@ def _feature_gradient(
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """Sum over levels for frozen weights: lists of (B, C_l, H_l, W_l), of (C_l,) -> (B,)."""
     levels = [
-        LevelDistance.apply(*triple)  # type: ignore[no-untyped-call]
+        LevelDistance.apply(*triple)
         for triple in zip(a, b, weights, strict=True)
     ]
     return torch.stack(levels).sum(dim=0)

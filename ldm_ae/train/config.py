@@ -21,6 +21,8 @@ class TrainConfig:
         batch_size * accumulation * processes images.
     lr: peak learning rate, as used (LDM's `base_learning_rate` times batch, accumulation and
         processes). betas, weight_decay: AdamW's. clip_norm: greatest gradient norm; 0 is off.
+    optimizer: `adamw`, or `muon`, which moves convolutions and linear layers by orthogonalised
+        momentum at `muon_lr` and the rest by AdamW at `lr`; short runs learn much faster with it.
     precision: autocast's; the weights stay fp32.
     ema_decay: of the averaged weights, which are validated and exported.
     log_every, validate_every, checkpoint_every: in steps; the last step does all three.
@@ -32,7 +34,9 @@ class TrainConfig:
     steps: int = 100_000
     batch_size: int = 8
     accumulation: int = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-4
+    muon_lr: float = 0.02
     lr_schedule: LearningRateSchedule = "constant"
     warmup_steps: int = 500
     final_lr_factor: float = 0.0
@@ -55,6 +59,8 @@ class TrainConfig:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 1 or more")
         if self.lr <= 0:
             raise ValueError(f"train.lr={self.lr}: use a positive learning rate")
+        if self.muon_lr <= 0:
+            raise ValueError(f"train.muon_lr={self.muon_lr}: use a positive learning rate")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay={self.ema_decay}: use a value in [0, 1)")
 

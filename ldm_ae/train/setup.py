@@ -15,6 +15,7 @@ from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.models.build import build_model
 from ldm_ae.train.checkpoint import checkpoints_of, find_checkpoint
 from ldm_ae.train.config import Experiment, TrainConfig
+from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.schedules import learning_rate_factor
 from ldm_ae.train.steps import Players, Trainee
@@ -86,17 +87,21 @@ def build_players(
     config, loss = experiment.train, experiment.loss
     trainee = Trainee(build_model(experiment.model), loss).to(accelerator.device)
     average = WeightAverage(trainee.autoencoder, config.ema_decay)
-    trained = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-    )
-    model, prepared = accelerator.prepare(trainee, optimizer)
+    model, prepared = accelerator.prepare(trainee, _optimizer(trainee, config))
     used = perceptual if loss.perceptual_weight > 0 else None
     objective = Objective(loss, used, trainee.autoencoder.regularized_per_value)
     players = Players(accelerator, objective, trainee, model, prepared)
     if loss.adversarial.weight > 0:
         _add_discriminator(players, experiment)
     return players, average
+
+
+def _optimizer(trainee: Trainee, config: TrainConfig) -> torch.optim.Optimizer:
+    named = [(name, value) for name, value in trainee.named_parameters() if value.requires_grad]
+    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    if config.optimizer == "muon":
+        return Muon(muon_groups(named, config.muon_lr), **settings)
+    return torch.optim.AdamW([value for _, value in named], **settings)
 
 
 def _add_discriminator(players: Players, experiment: Experiment) -> None:
@@ -120,5 +125,6 @@ def set_learning_rate(players: Players, config: TrainConfig, step: int) -> float
     for optimizer in (players.optimizer, players.discriminator_optimizer):
         if optimizer is not None:
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * factor
+                peak = config.muon_lr if group.get("orthogonal") else config.lr
+                group["lr"] = peak * factor
     return config.lr * factor

@@ -1,7 +1,11 @@
-"""What the small network learns from LPIPS: its distances, where they are, why, and their slope.
+"""What the small network learns from LPIPS: its distances, where they are, and why.
 
 Teacher levels of one resolution are taken together, so that a level of the small network answers
 to one or two of the teacher's. The two networks' grids are the same for 96-pixel crops.
+
+The slope of the distance is not among the terms: LPIPS' own gradient hardly knows itself again
+after noise of 1 % (`agreement.py` measures it), so there is little in it to be learned. What an
+autoencoder makes of the small network's gradient comes back as pairs instead (`autoencoders.py`).
 """
 
 from collections.abc import Sequence
@@ -14,8 +18,6 @@ from torch.nn import functional as F
 from ldm_ae.losses.embedded import EmbeddedPerceptual
 from ldm_ae.losses.feature_distance import (
     EPSILON,
-    feature_distance,
-    level_distance,
     unit_length,
 )
 from ldm_ae.losses.perceptual import LPIPSNetwork
@@ -32,7 +34,6 @@ class DistillWeights:
     map_weight: float = 1.0
     distance_weight: float = 1.0
     feature_weight: float = 0.3
-    gradient_weight: float = 0.3
 
 
 class Teacher:
@@ -111,38 +112,11 @@ def agreement_loss(
     for z, t, adapter in zip(student_z, teacher_z, adapters.maps, strict=True):
         spread = (t - t.mean(dim=(0, 2, 3), keepdim=True)).square().mean()
         feature_term = feature_term + F.mse_loss(adapter(z), t) / spread
-    distance = sum(m.mean(dim=(1, 2)) for m in student_maps)
-    target = sum(m.mean(dim=(1, 2)) for m in teacher_maps)
+    distance = torch.stack([m.mean(dim=(1, 2)) for m in student_maps]).sum(dim=0)
+    target = torch.stack([m.mean(dim=(1, 2)) for m in teacher_maps]).sum(dim=0)
     log_ratio = torch.log((distance + LOG_OFFSET) / (target + LOG_OFFSET))
     return {
         "map": weights.map_weight * map_term / len(TEACHER_GROUPS),
         "distance": weights.distance_weight * log_ratio.square().mean(),
         "feature": weights.feature_weight * feature_term / len(TEACHER_GROUPS),
     }
-
-
-def gradient_loss(
-    student: EmbeddedPerceptual, teacher: Teacher, images: Tensor, references: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Squared error of d distance / d image relative to the teacher's; and the mean cosine.
-
-    Sobolev training (Czarnecki et al. 2017, arXiv:1706.04859): an autoencoder that is trained
-    with the network sees nothing of it but this gradient.
-    """
-    images = images.detach().requires_grad_(True)
-    with torch.no_grad():
-        reference_features = teacher.network.features(references)
-    target = feature_distance(
-        teacher.network.features(images),
-        reference_features,
-        teacher.network.level_weights(),
-    )
-    (wanted,) = torch.autograd.grad(target.sum(), images)
-    features = zip(
-        student.features(images), student.features(references), student.level_weights(), strict=True
-    )
-    distance = sum(level_distance(a, b, w.clamp(min=0)) for a, b, w in features)
-    (given,) = torch.autograd.grad(distance.sum(), images, create_graph=True)
-    wanted, given = wanted.flatten(1), given.flatten(1)
-    error = (given - wanted).square().sum(dim=1) / wanted.square().sum(dim=1).clamp(min=1e-12)
-    return error.clamp(max=10).mean(), F.cosine_similarity(given, wanted).mean().detach()

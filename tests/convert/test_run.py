@@ -71,7 +71,8 @@ def test_exports_the_checkpoint_and_weights_asked_for(run, tmp_path):
     assert "| checkpoint | step-00000010 |" in card
     assert "| weights | last |" in card
     assert "| PSNR, dB |" in card
-    assert "not measured: no perceptual network was asked for" in card
+    assert "| perceptual distance | not measured: " in card
+    assert "no perceptual network was asked for" in card
     assert str(tmp_path) not in card
     saved = load(Experiment, other / "training_config.yaml")
     assert saved == load(Experiment, run / "config.yaml")

@@ -1,0 +1,99 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+from ldm_ae import config
+from ldm_ae.train.config import Experiment
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class Cat:
+    kind: Literal["cat"] = "cat"
+    lives: int = 9
+
+
+@dataclass(frozen=True)
+class Dog:
+    kind: Literal["dog"] = "dog"
+    sizes: tuple[int, ...] = (1,)
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name == "cat":
+            raise ValueError("pet.name=cat: not for a dog")
+
+
+@dataclass(frozen=True)
+class House:
+    pet: Annotated[Cat | Dog, config.TAGGED_BY_KIND] = field(default_factory=Cat)
+    rate: float = 0.1
+    word: str = ""
+    flag: bool = False
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> House:
+    path = tmp_path / "house.yaml"
+    path.write_text(text, encoding="utf-8")
+    return config.load(House, path, list(overrides))
+
+
+def test_numbers_words_and_lists_mean_what_the_type_says(tmp_path: Path) -> None:
+    text = "rate: 1e-4\nword: no\nflag: yes\npet: {kind: dog, sizes: [1_000, 2]}"
+    house = load(tmp_path, text)
+    assert house == House(Dog(sizes=(1000, 2)), 1e-4, "no", True)
+
+
+def test_overrides_reach_any_depth_and_switch_the_kind(tmp_path: Path) -> None:
+    house = load(tmp_path, "rate: 1", "pet.kind=dog", "pet.sizes=[3, 4]", "pet.name=null", "rate=2")
+    assert house == House(Dog(sizes=(3, 4)), 2.0)
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    text = "rate: fast\ncolour: red\npet: {kind: cat, lives: 1e5, tail: long}"
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    for part in ("rate=fast", "colour: unknown key", "pet.lives=1e5", "pet.tail: unknown key"):
+        assert part in message
+
+
+def test_a_configs_own_complaint_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pet.name=cat: not for a dog"):
+        load(tmp_path, "pet: {kind: dog, name: cat}")
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "message"),
+    [
+        ("[1, 2]", "rate=1", "holds list, expected a mapping"),
+        ("rate: [", "rate=1", "is not valid YAML"),
+        ("rate: 1", "rate", "not of the form"),
+        ("rate: 1", "rate.x=1", "'rate' is a value, not a section"),
+        ("rate: 1", "pet.kind=fish", "fish"),
+    ],
+)
+def test_malformed_input_is_named(tmp_path: Path, text: str, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, text, override)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none.yaml does not exist"):
+        config.load(House, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_load_and_survive_a_round_trip(path: Path, tmp_path: Path) -> None:
+    experiment = config.load(Experiment, path, ["data.path=photos"])
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(config.dump(experiment), encoding="utf-8")
+    assert config.load(Experiment, copy) == experiment
+
+
+def test_the_zoo_is_complete() -> None:
+    zoo = "kl_f4 kl_f8 kl_f16 kl_f32 vq_f4 vq_f4_noattn vq_f8 vq_f8_n256 vq_f16".split()
+    assert set(zoo) <= {path.stem for path in CONFIGS}

@@ -1,0 +1,74 @@
+"""A tiny experiment on a few synthetic pictures, for every test of training."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from ldm_ae import config
+from ldm_ae.train.config import Experiment
+
+TINY: dict[str, Any] = {
+    "model": {
+        "kind": "kl",
+        "coder": {"channels": [8, 8], "num_res_blocks": 1, "mid_attention": False, "norm_groups": 4},
+        "latent_channels": 2,
+    },
+    "data": {"size": 16, "crop": "random", "num_workers": 0, "validation_count": 2},
+    "loss": {"perceptual": {"net": "none"}, "perceptual_weight": 0},
+    "train": {
+        "steps": 4,
+        "batch_size": 2,
+        "warmup_steps": 2,
+        "lr": 1e-3,
+        "log_every": 1,
+        "validate_every": 4,
+        "checkpoint_every": 2,
+        "device": "cpu",
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    """Accelerate keeps its settings for the life of a process; each test has its own."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path: Path, photos: Path) -> Path:
+    """TINY as a file, on the photos, with its run under tmp_path/run."""
+    content = copy.deepcopy(TINY)
+    content["data"]["path"] = str(photos)
+    content["train"]["run_dir"] = str(tmp_path / "run")
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def make_experiment(tiny_yaml: Path):
+    """make_experiment("train.steps=2", ...) -> Experiment"""
+
+    def make(*overrides: str) -> Experiment:
+        return config.load(Experiment, tiny_yaml, list(overrides))
+
+    return make

@@ -1,0 +1,96 @@
+"""Whole runs, end to end: what they leave behind, that they resume, and that they learn."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ldm_ae
+from ldm_ae import config
+from ldm_ae.train.config import Experiment
+from ldm_ae.train.loop import train
+
+CODER = "coder: {channels: [8, 8], num_res_blocks: 1, mid_attention: false, norm_groups: 4}"
+FAMILIES = {
+    "kl": [],
+    "plain": [f"model={{kind: plain, latent_channels: 2, {CODER}}}"],
+    "vq": [f"model={{kind: vq, latent_channels: 2, {CODER}, codebook: {{size: 8}}}}"],
+    "dvae": [f"model={{kind: dvae, latent_channels: 4, {CODER}, codebook: {{size: 8}}}}"],
+    "dvae with logit-Laplace": [
+        f"model={{kind: dvae, latent_channels: 4, {CODER}, codebook: {{size: 8}},"
+        " predict_scale: true}",
+        "loss.reconstruction=logit_laplace",
+    ],
+    "kl with a discriminator": [
+        "loss.adversarial={weight: 0.5, start_step: 2, num_layers: 2, base_channels: 8}"
+    ],
+    "grey": [
+        "data.channels=1",
+        f"model={{kind: kl, latent_channels: 2, {CODER[:-1]}, image_channels: 1}}}}",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_trains_exports_and_loads(name: str, make_experiment) -> None:
+    experiment = make_experiment(*FAMILIES[name])
+    export = train(experiment)
+    run = Path(experiment.train.run_dir)
+    assert config.load(Experiment, run / "config.yaml") == experiment
+    assert [p.name for p in sorted((run / "checkpoints").iterdir())] == [
+        "step-00000002",
+        "step-00000004",
+    ]
+    (line,) = (run / "validation.jsonl").read_text().splitlines()
+    assert json.loads(line)["psnr"] > 3
+    assert (run / "previews" / "step-00000004.png").is_file()
+    assert list((run / "tensorboard").glob("events*"))
+    model = ldm_ae.load(export)
+    channels = experiment.data.channels
+    with torch.no_grad():
+        assert model.reconstruct(torch.zeros(1, channels, 9, 11)).shape == (1, channels, 9, 11)
+
+
+def final_weights(experiment: Experiment) -> dict[str, dict[str, torch.Tensor]]:
+    folder = Path(experiment.train.run_dir) / "checkpoints" / "step-00000004"
+    return {name: load_file(folder / f"{name}.safetensors") for name in ("model", "ema")}
+
+
+@pytest.mark.parametrize("name", ["kl", "vq", "dvae", "kl with a discriminator"])
+def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_path: Path) -> None:
+    whole = make_experiment(*FAMILIES[name], f"train.run_dir={tmp_path / 'whole'}")
+    train(whole)
+    cut = make_experiment(*FAMILIES[name], f"train.run_dir={tmp_path / 'cut'}")
+    train(cut)
+    latest = tmp_path / "cut" / "checkpoints" / "step-00000004"
+    latest.rename(tmp_path / "lost")  # as if the run had died between the two checkpoints
+    train(cut, resume="latest")
+    expected, resumed = final_weights(whole), final_weights(cut)
+    for kind in ("model", "ema"):
+        for key, value in expected[kind].items():
+            assert torch.equal(value, resumed[kind][key]), f"{kind} {key}"
+
+
+def test_a_few_images_are_learned(make_experiment) -> None:
+    experiment = make_experiment(
+        "train.steps=200", "train.optimizer=muon", "train.validate_every=200", "train.ema_decay=0.9"
+    )
+    train(experiment)
+    line = (Path(experiment.train.run_dir) / "validation.jsonl").read_text()
+    assert json.loads(line)["psnr"] > 14
+
+
+def test_a_checkpoint_of_another_model_is_refused(make_experiment) -> None:
+    train(make_experiment())
+    other = make_experiment("model.latent_channels=3", "train.steps=6")
+    with pytest.raises(ValueError, match="does not fit this config"):
+        train(other, resume="latest")
+
+
+def test_broken_images_are_skipped_and_named_once(make_experiment, photos: Path, capsys) -> None:
+    (photos / "broken.png").write_bytes(b"not a picture")
+    train(make_experiment("train.steps=8", "data.validation_count=0"))
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("skipped broken.png") == 1
