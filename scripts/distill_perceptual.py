@@ -1,7 +1,7 @@
 """Distil LPIPS-squeeze into the small network that ships with the package.
 
     python scripts/distill_perceptual.py --images PHOTOS [MORE.parquet ...] \
-        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 4000
+        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 2500
 
 Starts from random weights; continues a run whose checkpoint lies in --out with --resume.
 Writes embedded_perceptual.safetensors (fp16) and its card, embedded_perceptual.json, into --out.
@@ -44,13 +44,13 @@ from ldm_ae.metrics.report import hardware, write_json
 class DistillConfig:
     """references_per_step photos, each with one reconstruction and two other distortions."""
 
-    steps: int = 4000
+    steps: int = 2500
     seed: int = 0
     learning_rate: float = 1e-3
     references_per_step: int = 6
     crop_size: int = 96
-    autoencoder_max_steps: int = 600
-    checkpoint_every: int = 500
+    autoencoder_max_steps: int = 400
+    checkpoint_every: int = 250
 
 
 class Distillation:
@@ -67,7 +67,7 @@ class Distillation:
         self.steps_done, self.seconds = 0, 0.0
 
     def step(self, references: Tensor, distorted: Tensor) -> dict[str, float]:
-        config, count = self.config, len(references)
+        count = len(references)
         output, member = self.pool.reconstruct(references, self.steps_done)
         reconstruction = soften(references, output.detach().clamp(-1, 1), self.steps_done)
         images = torch.cat([references, reconstruction, distorted])

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
-from PIL import Image
 
 import ldm_ae
 from ldm_ae.data.config import DataConfig
@@ -77,8 +76,10 @@ def sample_with_a_pipeline(export: Path) -> None:
     pipeline.set_progress_bar_config(disable=True)
     image = pipeline(class_labels=[1], num_inference_steps=5).images[0]
     image.save(ROOT / RUN / "pipeline_sample.png")
-    print(f"DiTPipeline decoded a {image.width}x{image.height} image with scaling_factor"
-          f" {vae.config.scaling_factor:.4f}")
+    print(
+        f"DiTPipeline decoded a {image.width}x{image.height} image with scaling_factor"
+        f" {vae.config.scaling_factor:.4f}"
+    )
 
 
 def held_out_photos() -> list[tuple[str, torch.Tensor]]:

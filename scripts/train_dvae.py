@@ -1,4 +1,4 @@
-"""Train a model of kind `dvae`: accelerate launch scripts/train_dvae.py --config FILE [key=value ...]"""
+"""Train a model of kind `dvae`."""
 
 from ldm_ae.train.main import main
 

@@ -1,4 +1,4 @@
-"""Train a model of kind `kl`: accelerate launch scripts/train_kl_ae.py --config FILE [key=value ...]"""
+"""Train a model of kind `kl`."""
 
 from ldm_ae.train.main import main
 

@@ -1,4 +1,4 @@
-"""Train a model of kind `plain`: accelerate launch scripts/train_plain_ae.py --config FILE [key=value ...]"""
+"""Train a model of kind `plain`."""
 
 from ldm_ae.train.main import main
 

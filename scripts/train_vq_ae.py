@@ -1,4 +1,4 @@
-"""Train a model of kind `vq`: accelerate launch scripts/train_vq_ae.py --config FILE [key=value ...]"""
+"""Train a model of kind `vq`."""
 
 from ldm_ae.train.main import main
 

@@ -62,7 +62,10 @@ def test_bad_input_ends_with_one_message(case: str, photos: Path, tmp_path: Path
     if case == "empty folder":
         overrides, message = [f"data.path={empty(tmp_path)}"], "holds no image files"
     elif case == "truncated image only":
-        overrides, message = [f"data.path={truncated(tmp_path)}", "data.validation_count=0"], "cut.jpg"
+        overrides, message = (
+            [f"data.path={truncated(tmp_path)}", "data.validation_count=0"],
+            "cut.jpg",
+        )
     else:
         overrides, message = BAD[case]
         if case in ("CUDA without CUDA", "weights unreachable"):

@@ -78,8 +78,5 @@ def _feature_gradient(
 
 def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """Sum over levels for frozen weights: lists of (B, C_l, H_l, W_l), of (C_l,) -> (B,)."""
-    levels = [
-        LevelDistance.apply(*triple)
-        for triple in zip(a, b, weights, strict=True)
-    ]
+    levels = [LevelDistance.apply(*triple) for triple in zip(a, b, weights, strict=True)]
     return torch.stack(levels).sum(dim=0)

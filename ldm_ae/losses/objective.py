@@ -92,7 +92,7 @@ class Objective:
         """Images (B, C, H, W) in [-1, 1] and the model's output for them -> losses."""
         with torch.autocast(images.device.type, enabled=False):
             pixel = self._pixel(images, output)
-            terms = {self.config.reconstruction: pixel}
+            terms: dict[str, Tensor] = {self.config.reconstruction: pixel}
             error = self.config.reconstruction_weight * pixel
             if self.perceptual is not None:
                 distance = self.perceptual(output.images, images).mean()

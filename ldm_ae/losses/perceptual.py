@@ -37,13 +37,16 @@ class PerceptualConfig:
     weights: str | None = None
 
 
-def build_perceptual(config: PerceptualConfig) -> "PerceptualLoss | NoPerceptual":
+def build_perceptual(config: PerceptualConfig) -> "PerceptualLoss":
     """The frozen distance that `config` names.
 
     Raises ValueError if the backbone's weights cannot be had: nothing else takes their place.
     """
     if config.net == "none":
-        return NoPerceptual()
+        raise ValueError(
+            "loss.perceptual.net=none: there is no network to build; name one of vgg, alex,"
+            " squeeze, embedded"
+        )
     if config.net == "embedded":
         if config.weights is not None:
             raise ValueError(
@@ -106,15 +109,6 @@ class PerceptualLoss(nn.Module):
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         features: Sequence[Tensor] = self.network.features(to_rgb(images.float()))
         return features
-
-
-class NoPerceptual(nn.Module):
-    """Zero for every pair."""
-
-    name = "none"
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[0], dtype=torch.float32)
 
 
 def to_rgb(images: Tensor) -> Tensor:

@@ -25,13 +25,13 @@ class _StraightThroughClamp(torch.autograd.Function):
     """Clamp whose gradient still passes where it leads back inside."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, limit: float) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, x: Tensor, limit: float) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x)
         ctx.limit = limit
         return x.clamp(-limit, limit)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         (x,) = ctx.saved_tensors
         leads_out = ((x > ctx.limit) & (grad < 0)) | ((x < -ctx.limit) & (grad > 0))
         return grad.masked_fill(leads_out, 0.0), None

@@ -118,7 +118,9 @@ class MidBlock(nn.Module):
 
     def __init__(self, channels: int, norm_groups: int, attention: bool) -> None:
         super().__init__()
-        self.attentions = nn.ModuleList([AttentionBlock(channels, norm_groups)] if attention else [])
+        self.attentions = nn.ModuleList(
+            [AttentionBlock(channels, norm_groups)] if attention else []
+        )
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels, norm_groups) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:

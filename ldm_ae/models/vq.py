@@ -42,7 +42,10 @@ class VQAutoencoder(Autoencoder):
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f)."""
-        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.codebook_size:
+        if (
+            indices.numel()
+            and not 0 <= int(indices.min()) <= int(indices.max()) < self.codebook_size
+        ):
             raise ValueError(
                 f"indices lie in [{int(indices.min())}, {int(indices.max())}],"
                 f" the codebook has {self.codebook_size} codes: use 0 to {self.codebook_size - 1}"

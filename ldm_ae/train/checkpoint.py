@@ -1,10 +1,10 @@
 """Checkpoints: everything that a run needs to go on, written aside and renamed.
 
-    RUN/checkpoints/step-00001000/
-        model.safetensors   the autoencoder and its training buffers
-        ema.safetensors     the averaged weights, same names
-        training.pt         optimizers, loss scaler, discriminator, log-variance (tensors only)
-        state.json          step, images seen
+RUN/checkpoints/step-00001000/
+    model.safetensors   the autoencoder and its training buffers
+    ema.safetensors     the averaged weights, same names
+    training.pt         optimizers, loss scaler, discriminator, log-variance (tensors only)
+    state.json          step, images seen
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.steps import Players
 
@@ -60,7 +61,11 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def save_checkpoint(
-    run_dir: Path, players: Players, average: WeightAverage, progress: Progress, keep: int
+    run_dir: Path,
+    players: Players,
+    average: WeightAverage[Autoencoder],
+    progress: Progress,
+    keep: int,
 ) -> Path:
     """Write a checkpoint aside, rename it, then drop all but the newest `keep`."""
     folder = run_dir / "checkpoints"
@@ -82,7 +87,9 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(checkpoint: Path, players: Players, average: WeightAverage) -> Progress:
+def load_checkpoint(
+    checkpoint: Path, players: Players, average: WeightAverage[Autoencoder]
+) -> Progress:
     """Restore what save_checkpoint wrote; ValueError if it does not fit the config's networks."""
     try:
         autoencoder = players.trainee.autoencoder

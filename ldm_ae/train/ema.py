@@ -1,27 +1,30 @@
 """Exponential moving average of a model's weights, in at least fp32."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
 from ldm_ae.train.schedules import ema_decay
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[Model]):
     """`model` is a copy in eval mode whose weights follow the trained ones.
 
     Buffers and frozen parameters that training moves (codebooks, counters) are handled like the
     rest: floating ones are averaged, integers copied.
     """
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
+    def __init__(self, source: Model, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(source).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, source: nn.Module, step: int) -> None:
-        """After update number `step` (from 0): average <- average + (1 - decay)(source - average)."""
+        """Update number `step`, from 0: average <- average + (1 - decay) (source - average)."""
         weight = 1 - ema_decay(step, self.decay)
         averaged, current = [], []
         state = source.state_dict()

@@ -43,7 +43,7 @@ def main(kind: str) -> None:
     print(
         f"Export: {export_dir}\n"
         f'Load it: import ldm_ae; model = ldm_ae.load("{export_dir}")\n'
-        f"In diffusers: {_diffusers_class(kind)}.from_pretrained(\"{export_dir}\")"
+        f'In diffusers: {_diffusers_class(kind)}.from_pretrained("{export_dir}")'
     )
 
 

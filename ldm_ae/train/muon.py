@@ -70,7 +70,8 @@ class Muon(torch.optim.AdamW):
 def muon_groups(named: Iterable[tuple[str, nn.Parameter]], muon_lr: float) -> list[dict[str, Any]]:
     """Parameter groups: convolution kernels and matrices of linear layers by Muon; biases, norms
     and codebooks by AdamW."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in named:
         is_matrix = parameter.ndim >= 2 and "embedding" not in name
         (matrices if is_matrix else others).append(parameter)

@@ -12,11 +12,12 @@ from accelerate.utils import ProjectConfiguration
 from ldm_ae.losses.discriminator import PatchDiscriminator
 from ldm_ae.losses.objective import LossConfig, Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.train.checkpoint import checkpoints_of, find_checkpoint
 from ldm_ae.train.config import Experiment, TrainConfig
-from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.ema import WeightAverage
+from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.schedules import learning_rate_factor
 from ldm_ae.train.steps import Players, Trainee
 
@@ -82,7 +83,7 @@ def build_perceptual_metric(loss: LossConfig, device: torch.device) -> Perceptua
 
 def build_players(
     experiment: Experiment, accelerator: Accelerator, perceptual: PerceptualLoss | None
-) -> tuple[Players, WeightAverage]:
+) -> tuple[Players, WeightAverage[Autoencoder]]:
     """Networks with random weights, the same on every rank, and their optimizers, prepared."""
     config, loss = experiment.train, experiment.loss
     trainee = Trainee(build_model(experiment.model), loss).to(accelerator.device)
@@ -98,10 +99,10 @@ def build_players(
 
 def _optimizer(trainee: Trainee, config: TrainConfig) -> torch.optim.Optimizer:
     named = [(name, value) for name, value in trainee.named_parameters() if value.requires_grad]
-    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
-    if config.optimizer == "muon":
-        return Muon(muon_groups(named, config.muon_lr), **settings)
-    return torch.optim.AdamW([value for _, value in named], **settings)
+    muon = config.optimizer == "muon"
+    kind: type[torch.optim.AdamW] = Muon if muon else torch.optim.AdamW
+    groups = muon_groups(named, config.muon_lr) if muon else [{"params": [p for _, p in named]}]
+    return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def _add_discriminator(players: Players, experiment: Experiment) -> None:

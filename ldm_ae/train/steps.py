@@ -84,9 +84,7 @@ def _generator_step(
     for i, batch in enumerate(batches):
         with _syncing(players, players.model, last=i == len(batches) - 1):
             output = players.model(batch.images, noise_keys(batch.keys, seed))
-            losses = players.objective(
-                batch.images, output, players.trainee.log_variance, step
-            )
+            losses = players.objective(batch.images, output, players.trainee.log_variance, step)
             total, terms = losses.total, losses.terms
             if playing:
                 term, logs = _adversarial_term(players, output.images, losses.reconstruction)

@@ -24,4 +24,6 @@ def test_one_image_is_judged_as_in_a_batch(norm: str) -> None:
 
 def test_ldms_network_has_its_parameters() -> None:
     network = PatchDiscriminator(norm="batch")
-    assert sum(parameter.numel() for parameter in network.parameters()) == 2_765_633  # convolutions without bias, batch norms with two values a channel
+    assert (
+        sum(parameter.numel() for parameter in network.parameters()) == 2_765_633
+    )  # convolutions without bias, batch norms with two values a channel

@@ -17,7 +17,12 @@ from ldm_ae.train.config import Experiment
 TINY: dict[str, Any] = {
     "model": {
         "kind": "kl",
-        "coder": {"channels": [8, 8], "num_res_blocks": 1, "mid_attention": False, "norm_groups": 4},
+        "coder": {
+            "channels": [8, 8],
+            "num_res_blocks": 1,
+            "mid_attention": False,
+            "norm_groups": 4,
+        },
         "latent_channels": 2,
     },
     "data": {"size": 16, "crop": "random", "num_workers": 0, "validation_count": 2},

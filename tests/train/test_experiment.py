@@ -6,7 +6,10 @@ LOGIT = "loss.reconstruction=logit_laplace"
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.size=15", "data.size=15 is not divisible by the model's downsampling factor 2: use 14"),
+        (
+            "data.size=15",
+            "data.size=15 is not divisible by the model's downsampling factor 2: use 14",
+        ),
         ("data.channels=1", "data.channels=1 but model.coder.image_channels=3"),
         (LOGIT, "need each other"),
         ("train.steps=0", "train.steps=0"),
