@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ldm_ae.models.outputs import Reconstruction
@@ -44,3 +45,29 @@ class LinearAutoencoder(nn.Module):
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
         latents = self.encode(images)
         return Reconstruction(self.decode(latents), latents)
+
+
+def fit_least_squares(
+    model: LinearAutoencoder, images: Tensor, max_iterations: int = 500, tolerance: float = 1e-12
+) -> float:
+    """Train on all images (B, C, H, W) at once by squared error; returns the mean squared error.
+
+    L-BFGS, since the patches' variances span five decades and first-order steps crawl along the
+    small ones.
+    """
+    optimizer = torch.optim.LBFGS(
+        model.parameters(),
+        max_iter=max_iterations,
+        history_size=50,
+        tolerance_grad=0,
+        tolerance_change=tolerance,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        error = (model(images).images - images).square().mean()
+        error.backward()
+        return error
+
+    return float(optimizer.step(loss).detach())

@@ -1,0 +1,114 @@
+"""A linear autoencoder trained with squared error finds PCA: errors, angles, and a figure.
+
+python benchmarks/linear_pca.py --out benchmarks/results/linear_pca.json
+
+Bourlard and Kamp 1988; Baldi and Hornik 1989. On 8x8 patches of the embedded photos.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm_ae.data.config import DataConfig
+from ldm_ae.data.images import load_image, to_float
+from ldm_ae.data.sources import open_table
+from ldm_ae.files import replacing
+from ldm_ae.metrics.pca import PatchCovariance, PatchPCA, principal_angles, to_patches
+from ldm_ae.metrics.report import provenance, write_json
+from ldm_ae.models.linear import LinearAutoencoder, LinearConfig, fit_least_squares
+
+PATCH = 8
+SIZES = (1, 2, 4, 8, 16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="FILE.json; the figure is FILE.png")
+    out = parser.parse_args().out
+    images = embedded_photos()
+    patches = torch.cat([to_patches(image.double(), PATCH).flatten(0, 2) for image in images])
+    covariance = PatchCovariance(PATCH)
+    for image in images:
+        covariance.update(image)
+    rows = []
+    pictures = {}
+    for size in tqdm(SIZES, unit="size"):
+        torch.manual_seed(0)
+        model = LinearAutoencoder(LinearConfig(patch=PATCH, latent_channels=size)).double()
+        fit_least_squares(model, patches.view(-1, 3, PATCH, PATCH))
+        pca = covariance.fit(size)
+        rows.append(compare(model, pca, patches))
+        pictures[size] = (model.decoder.weight.detach(), pca)
+    for row in rows:
+        print(row)
+    write_json(out, {"patch": PATCH, "num_patches": len(patches), "rows": rows, **provenance()})
+    draw(rows, pictures, out.with_suffix(".png"))
+
+
+def embedded_photos() -> list[Tensor]:
+    """The training side of the embedded photos, cut to whole patches."""
+    table = open_table(DataConfig(kind="embedded"), "train")
+    photos = [to_float(load_image(table.read(i))) for i in range(len(table))]
+    return [p[..., : p.shape[2] // PATCH * PATCH, : p.shape[3] // PATCH * PATCH] for p in photos]
+
+
+def compare(model: LinearAutoencoder, pca: PatchPCA, patches: Tensor) -> dict[str, float | int]:
+    """Mean squared error per value of both, and the largest angle between the two spans."""
+    images = patches.view(-1, 3, PATCH, PATCH)
+    with torch.no_grad():
+        trained = float((model(images).images - images).square().mean())
+    centred = patches - pca.mean
+    residual = centred - centred @ pca.components.T @ pca.components
+    exact = float(residual.square().mean())
+    angles = principal_angles(model.decoder.weight.detach().flatten(1), pca.components)
+    return {
+        "latent_channels": model.latent_channels,
+        "mse_linear_autoencoder": trained,
+        "mse_pca": exact,
+        "excess": trained / exact - 1,
+        "largest_principal_angle_degrees": float(angles.max()),
+    }
+
+
+def draw(rows: list[dict[str, float | int]], pictures: dict[int, tuple], path: Path) -> None:
+    """Left: error against size. Right: what the decoder's span and PCA's have in common."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=[1, 1.4])
+    sizes = [row["latent_channels"] for row in rows]
+    axes[0].loglog(
+        sizes, [row["mse_pca"] for row in rows], "o-", label="PCA", linewidth=4, alpha=0.4
+    )
+    label = "linear autoencoder"
+    axes[0].loglog(sizes, [row["mse_linear_autoencoder"] for row in rows], "x--", label=label)
+    axes[0].set(xlabel="values per 8x8 patch", ylabel="mean squared error, [-1, 1]")
+    axes[0].legend()
+    weight, pca = pictures[8]
+    # PCA's components, and their projections onto the span that the decoder learned.
+    basis = torch.linalg.qr(weight.flatten(1).T).Q
+    strips = [pca.components, pca.components @ basis @ basis.T]
+    picture = torch.cat([_strip(strip) for strip in strips], dim=0)
+    axes[1].imshow(picture.numpy())
+    axes[1].set(xticks=[], yticks=[4, 13], title="eight components")
+    axes[1].set_yticklabels(["PCA", "learned"])
+    figure.tight_layout()
+    with replacing(path) as aside:
+        figure.savefig(aside, format="png", dpi=110)
+
+
+def _strip(components: Tensor) -> Tensor:
+    """(k, 3 f f) -> one row of k patches, (f, k (f + 1), 3) in [0, 1]."""
+    patches = components.view(-1, 3, PATCH, PATCH)
+    scaled = 0.5 + 0.5 * patches / patches.abs().amax(dim=(1, 2, 3), keepdim=True)
+    padded = torch.nn.functional.pad(scaled, (0, 1, 0, 1), value=1.0)
+    return torch.cat(list(padded), dim=2).permute(1, 2, 0)
+
+
+if __name__ == "__main__":
+    main()

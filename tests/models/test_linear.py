@@ -1,0 +1,38 @@
+import torch
+
+from ldm_ae.data.config import DataConfig
+from ldm_ae.data.images import load_image, to_float
+from ldm_ae.data.sources import open_table
+from ldm_ae.metrics.pca import from_patches, principal_angles, to_patches
+from ldm_ae.models.linear import LinearAutoencoder, LinearConfig, fit_least_squares
+
+
+def patches(patch: int, count: int) -> torch.Tensor:
+    """Patches (count, 3, f, f) of an embedded photo, in fp64."""
+    table = open_table(DataConfig(kind="embedded"), "train")
+    image = to_float(load_image(table.read(0))).double()[..., :480, :480]
+    flat = to_patches(image, patch).flatten(0, 2)
+    chosen = flat[torch.randperm(len(flat))[:count]]
+    return chosen.view(count, 3, patch, patch)
+
+
+def test_squared_error_leads_to_pca() -> None:
+    images = patches(4, 3000)
+    model = LinearAutoencoder(LinearConfig(patch=4, latent_channels=6)).double()
+    fit_least_squares(model, images)
+    error = float((model(images).images - images).detach().square().mean())
+
+    flat = images.flatten(1)
+    _, values, directions = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    best = float(values[6:].square().sum() / flat.numel())
+    assert best <= error <= 1.01 * best
+    angles = principal_angles(model.decoder.weight.detach().flatten(1), directions[:6])
+    assert float(angles.max()) < 5.0
+
+
+def test_shapes_of_patches_and_latents() -> None:
+    model = LinearAutoencoder(LinearConfig(patch=4, latent_channels=5))
+    output = model(torch.randn(2, 3, 8, 12))
+    assert output.latents.shape == (2, 5, 2, 3) and output.images.shape == (2, 3, 8, 12)
+    images = torch.randn(1, 3, 8, 12)
+    assert torch.equal(from_patches(to_patches(images, 4), 4), images)
