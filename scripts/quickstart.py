@@ -28,7 +28,14 @@ from ldm_ae.viz.grids import save_reconstruction_grid
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/quickstart")
-COLUMNS = {"psnr": ".2f", "ssim": ".3f", "ms_ssim": ".3f", "embedded": ".3f", "bpp": ".2f"}
+COLUMNS = {
+    "name": "s",
+    "psnr": ".2f",
+    "ssim": ".3f",
+    "ms_ssim": ".3f",
+    "embedded": ".3f",
+    "bpp": ".2f",
+}
 
 
 def main() -> None:

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm_ae.train.checkpoint import (
+    Progress,
+    checkpoints_of,
+    find_checkpoint,
+    load_checkpoint,
+    read_progress,
+    save_checkpoint,
+)
+from ldm_ae.train.setup import build_players, make_accelerator
+
+GAN = "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8}"
+
+
+def state(make_experiment, seed: int):
+    torch.manual_seed(seed)
+    experiment = make_experiment(GAN)
+    accelerator = make_accelerator(experiment.train, Path("unused"))
+    return build_players(experiment, accelerator, None)
+
+
+def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
+    players, average = state(make_experiment, 0)
+    with torch.no_grad():
+        players.trainee.log_variance.fill_(0.7)
+    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
+    other, other_average = state(make_experiment, 1)
+    assert load_checkpoint(folder, other, other_average) == Progress(3, 24)
+    for ours, theirs in (
+        (players.trainee, other.trainee),
+        (average.model, other_average.model),
+        (players.discriminator, other.discriminator),
+    ):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
+
+
+def test_only_the_newest_are_kept_and_found(make_experiment, tmp_path: Path) -> None:
+    players, average = state(make_experiment, 0)
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, players, average, Progress(step, step), keep=2)
+    assert [path.name for path in checkpoints_of(tmp_path)] == ["step-00000002", "step-00000003"]
+    assert read_progress(find_checkpoint(tmp_path, "latest")).step == 3
+    assert read_progress(find_checkpoint(tmp_path, "step-00000002")).step == 2
+    with pytest.raises(ValueError, match="resume=step-9: no such checkpoint; .* step-00000002"):
+        find_checkpoint(tmp_path, "step-9")
+
+
+def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_else(
+    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    players, average = state(make_experiment, 0)
+    save_checkpoint(tmp_path, players, average, Progress(1, 1), keep=1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ldm_ae.train.checkpoint.torch.save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, players, average, Progress(2, 2), keep=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+    assert read_progress(find_checkpoint(tmp_path, "latest")).step == 1

@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
+from ldm_ae.models.build import build_model
+from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.vq import VQConfig
+from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.train.validation import validate
+
+CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
+IMAGES = [torch.rand(1, 3, 32, 40) * 2 - 1 for _ in range(2)]
+
+
+def test_scores_and_latents_against_the_model_itself() -> None:
+    model = build_model(KLConfig(coder=CODER, latent_channels=2)).eval()
+    scores, grid = validate(model, IMAGES, None)
+    with torch.no_grad():
+        latents = torch.cat([model.encode(image) for image in IMAGES])
+        rounded = (model.reconstruct(IMAGES[0]).clamp(-1, 1) * 127.5 + 127.5).round()
+    truth = (IMAGES[0] * 127.5 + 127.5).round()
+    first = 10 * torch.log10(255**2 / (rounded - truth).square().mean())
+    assert scores["psnr"] == pytest.approx(float(first), abs=1.0)  # of one of the two
+    assert scores["latent_mean/1"] == pytest.approx(float(latents[:, 1].mean()), abs=1e-5)
+    assert scores["latent_std/0"] == pytest.approx(float(latents[:, 0].std()), rel=1e-4)
+    assert grid.ndim == 3 and grid.shape[2] == 3
+
+
+def test_codebook_usage_is_reported() -> None:
+    config = VQConfig(coder=CODER, codebook=CodebookConfig(size=4))
+    scores, _ = validate(build_model(config).eval(), IMAGES, None)
+    assert scores["codebook_tokens"] == 2 * 16 * 20
+    assert 0.25 <= scores["codebook_share"] <= 1
+
+
+def test_the_embedded_network_is_not_called_lpips() -> None:
+    perceptual = build_perceptual(PerceptualConfig(net="embedded"))
+    scores, _ = validate(build_model(KLConfig(coder=CODER)).eval(), IMAGES, perceptual)
+    assert "lpips" not in scores and scores["embedded"] > 0
+    assert "not LPIPS" in scores["perceptual_net"]
