@@ -8,6 +8,7 @@ gap closed = (L1 - embedded) / (L1 - LPIPS), of LPIPS-squeeze on the test images
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, to_float
+from ldm_ae.data.sources import EXTENSIONS
 from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
 from ldm_ae.metrics.compare import ModelMethod, measure
 from ldm_ae.metrics.report import format_table, provenance, write_json
 
+ROOT = Path(__file__).parents[1]
 SCRIPT, CONFIG = "scripts/train_kl_ae.py", "configs/kl_f8_small.yaml"
 OBJECTIVES = {
     "L1": ["loss.perceptual_weight=0", "loss.perceptual.net=none"],
@@ -31,7 +34,7 @@ def main() -> None:
     arguments = parse_arguments()
     folders = {name: train(name, arguments) for name in OBJECTIVES}
     perceptual = build_perceptual(PerceptualConfig("squeeze", str(arguments.weights)))
-    files = sorted(path for path in arguments.images.iterdir() if path.is_file())
+    files = sorted(p for p in arguments.images.iterdir() if p.suffix.lower() in EXTENSIONS)
     rows = []
     for name, folder in folders.items():
         images = ((path.name, to_float(load_image(path))) for path in files)
@@ -64,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def train(name: str, arguments: argparse.Namespace) -> Path:
-    """The export of one training; an earlier one of the same name is used again."""
+    """The export of one training, always a new one."""
     run_dir = arguments.runs / name.lower().replace(" ", "").replace("+", "_")
     overrides = [
         f"train.run_dir={run_dir}",
@@ -76,9 +79,10 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
     ]
     if "squeeze" in name:
         overrides.append(f"loss.perceptual.weights={arguments.weights}")
-    if not (run_dir / "export" / "config.json").is_file():
-        command = [sys.executable, SCRIPT, "--config", CONFIG, *overrides]
-        subprocess.run(command, check=True)
+    shutil.rmtree(run_dir, ignore_errors=True)
+    command = [sys.executable, str(ROOT / SCRIPT), "--config", str(ROOT / CONFIG), *overrides]
+    if subprocess.run(command).returncode:
+        sys.exit(f"error: the training {name!r} failed")
     return run_dir / "export"
 
 

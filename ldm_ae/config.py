@@ -69,7 +69,7 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
 
 def build(schema: type[T], content: dict[str, Any], source: str) -> T:
     """A dataclass from a nested mapping; ValueError lists every mistake by its dotted key."""
-    schema.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    schema.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
     try:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:

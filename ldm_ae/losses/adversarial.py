@@ -33,6 +33,19 @@ class AdversarialConfig:
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise ValueError(f"loss.adversarial.weight={self.weight}: use 0 (off) or more")
+        if self.start_step < 0:
+            raise ValueError(f"loss.adversarial.start_step={self.start_step}: use 0 or more")
+        if self.num_layers < 1:
+            raise ValueError(f"loss.adversarial.num_layers={self.num_layers}: use 1 or more")
+        if self.base_channels < 4 or self.base_channels % 4:
+            raise ValueError(
+                f"loss.adversarial.base_channels={self.base_channels}: use a multiple of 4"
+            )
+
+    @property
+    def smallest_image(self) -> int:
+        """The least side, in pixels, that the discriminator gives a logit for."""
+        return int(3 * 2**self.num_layers)
 
 
 def generator_hinge(fake_logits: Tensor) -> Tensor:
@@ -50,9 +63,10 @@ def adaptive_weight(
 ) -> Tensor:
     """Ratio of gradient norms at the decoder's last layer, detached.
 
-    reconstruction_loss is a mean over the num_values = C H W values of an image; the ratio is
-    formed and clamped for the sum, as LDM has it, and returned for the mean. The gradients are
-    averaged over ranks first, so that every rank weighs alike.
+    reconstruction_loss is a mean over num_values = C H W values of an image; the ratio is formed
+    and clamped for their sum, as LDM has it for KL, and returned for the mean. (LDM's VQ loss is
+    a mean already: num_values = 1.) The gradients are averaged over ranks first, so that every
+    rank weighs alike.
     """
     (reconstruction,) = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)
     (adversarial,) = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)

@@ -46,7 +46,13 @@ class LossConfig:
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
     def __post_init__(self) -> None:
-        for name in ("reconstruction_weight", "perceptual_weight", "kl_weight", "codebook_weight"):
+        for name in (
+            "reconstruction_weight",
+            "perceptual_weight",
+            "kl_weight",
+            "kl_warmup_steps",
+            "codebook_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
 

@@ -37,6 +37,8 @@ class CoderConfig:
             )
         if not self.channels or min(self.channels) < 1:
             raise ValueError(f"coder.channels={list(self.channels)}: list positive widths")
+        if self.norm_groups < 1:
+            raise ValueError(f"coder.norm_groups={self.norm_groups}: use 1 or more")
         bad = [width for width in self.channels if width % self.norm_groups]
         if bad:
             raise ValueError(
@@ -58,6 +60,13 @@ class CoderConfig:
 
     def has_attention(self, level: int) -> bool:
         return 2**level in self.attention_factors
+
+
+def require_channels(**channels: int | None) -> None:
+    """Raise ValueError for a number of channels below 1; None stands for a default."""
+    for name, value in channels.items():
+        if value is not None and value < 1:
+            raise ValueError(f"model.{name}={value}: use 1 or more")
 
 
 class Encoder(nn.Module):

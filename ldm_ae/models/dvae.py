@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.quantizers.codebook import require_indices
 from ldm_ae.quantizers.gumbel import GumbelCodebook, GumbelConfig
 
 
@@ -23,6 +24,9 @@ class DVAEConfig:
     code_channels: int | None = None
     codebook: GumbelConfig = field(default_factory=GumbelConfig)
     predict_scale: bool = False
+
+    def __post_init__(self) -> None:
+        require_channels(latent_channels=self.latent_channels, code_channels=self.code_channels)
 
     @property
     def code_dim(self) -> int:
@@ -53,6 +57,7 @@ class DiscreteVAE(Autoencoder):
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f)."""
+        require_indices(indices, self.codebook_size)
         output = self.decode_codes(self.quantize.lookup(indices))
         return output[:, : self.image_channels]
 

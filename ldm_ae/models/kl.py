@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 
@@ -27,6 +27,9 @@ class KLConfig:
     latent_channels: int = 4
     quant_conv: bool = True
     initial_logvar: float = -6.0
+
+    def __post_init__(self) -> None:
+        require_channels(latent_channels=self.latent_channels)
 
 
 class KLAutoencoder(Autoencoder):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 
@@ -20,6 +20,9 @@ class PlainConfig:
     coder: CoderConfig = field(default_factory=CoderConfig)
     latent_channels: int = 4
     quant_conv: bool = True
+
+    def __post_init__(self) -> None:
+        require_channels(latent_channels=self.latent_channels)
 
 
 class PlainAutoencoder(Autoencoder):

@@ -6,9 +6,9 @@ from typing import Literal
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.outputs import Reconstruction
-from ldm_ae.quantizers.codebook import Codebook, CodebookConfig
+from ldm_ae.quantizers.codebook import Codebook, CodebookConfig, require_indices
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class VQConfig:
     latent_channels: int = 4
     code_channels: int | None = None
     codebook: CodebookConfig = field(default_factory=CodebookConfig)
+
+    def __post_init__(self) -> None:
+        require_channels(latent_channels=self.latent_channels, code_channels=self.code_channels)
 
     @property
     def code_dim(self) -> int:
@@ -42,14 +45,7 @@ class VQAutoencoder(Autoencoder):
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f)."""
-        if (
-            indices.numel()
-            and not 0 <= int(indices.min()) <= int(indices.max()) < self.codebook_size
-        ):
-            raise ValueError(
-                f"indices lie in [{int(indices.min())}, {int(indices.max())}],"
-                f" the codebook has {self.codebook_size} codes: use 0 to {self.codebook_size - 1}"
-            )
+        require_indices(indices, self.codebook_size)
         return self.decode_codes(self.quantize.lookup(indices))
 
     def decode(self, latents: Tensor) -> Tensor:

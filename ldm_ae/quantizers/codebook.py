@@ -59,6 +59,18 @@ def nearest_codes(latents: Tensor, codes: Tensor) -> Tensor:
     return torch.cat([torch.cdist(part, codes).argmin(dim=1) for part in latents.split(rows)])
 
 
+def require_indices(indices: Tensor, size: int) -> None:
+    """Raise ValueError unless all indices lie in [0, size): a GPU would only abort."""
+    if indices.numel() == 0:
+        return
+    least, greatest = int(indices.min()), int(indices.max())
+    if least < 0 or greatest >= size:
+        raise ValueError(
+            f"indices lie in [{least}, {greatest}], the codebook has {size} codes:"
+            f" use 0 to {size - 1}"
+        )
+
+
 class Codebook(nn.Module):
     """Latents (B, d, h, w) -> Quantized; its only parameter is `embedding.weight` (K, d)."""
 
@@ -84,7 +96,8 @@ class Codebook(nn.Module):
     def codes(self) -> Tensor:
         """The codes as they are decoded, (K, d): on the unit sphere with `l2_normalize`."""
         weight = self.embedding.weight
-        return F.normalize(weight, dim=1) if self.config.l2_normalize else weight
+        # A clone, since revival changes the weight in place before the backward pass reads it.
+        return F.normalize(weight.clone(), dim=1) if self.config.l2_normalize else weight
 
     def lookup(self, indices: Tensor) -> Tensor:
         """Indices (B, h, w) -> codes (B, d, h, w)."""

@@ -13,9 +13,11 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ldm_ae.models.base import Autoencoder
@@ -102,6 +104,10 @@ def load_checkpoint(
             f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
             f" changed?): {error}"
         ) from error
+    except (OSError, EOFError, SafetensorError, UnpicklingError) as error:
+        raise ValueError(
+            f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
+        ) from error
     return read_progress(checkpoint)
 
 
@@ -120,11 +126,19 @@ def _training_state(players: Players) -> dict[str, Any]:
 
 
 def _restore_training_state(players: Players, state: dict[str, Any]) -> None:
-    players.optimizer.load_state_dict(state["optimizer"])
+    _restore_optimizer(players.optimizer, state["optimizer"])
     players.trainee.log_variance.data.copy_(state["log_variance"])
     if players.accelerator.scaler is not None:
         players.accelerator.scaler.load_state_dict(state["scaler"])
     if players.discriminator is not None and players.discriminator_optimizer is not None:
         plain = players.accelerator.unwrap_model(players.discriminator)
         plain.load_state_dict(state["discriminator"])
-        players.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        _restore_optimizer(players.discriminator_optimizer, state["discriminator_optimizer"])
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load moments, but keep the settings (betas, weight decay) of the config at hand."""
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)

@@ -57,6 +57,9 @@ class TrainConfig:
         for name in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 1 or more")
+        for name in ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name}={getattr(self, name)}: use 0 or more")
         if self.lr <= 0:
             raise ValueError(f"train.lr={self.lr}: use a positive learning rate")
         if self.muon_lr <= 0:
@@ -85,6 +88,13 @@ class Experiment:
             raise ValueError(
                 f"data.channels={self.data.channels} but model.coder.image_channels="
                 f"{self.model.coder.image_channels}: make them equal"
+            )
+        adversarial = self.loss.adversarial
+        if adversarial.weight > 0 and self.data.size < adversarial.smallest_image:
+            raise ValueError(
+                f"data.size={self.data.size} is too small for a discriminator with"
+                f" loss.adversarial.num_layers={adversarial.num_layers}: use"
+                f" {adversarial.smallest_image} or more, or fewer layers"
             )
         predicts_scale = isinstance(self.model, DVAEConfig) and self.model.predict_scale
         if (self.loss.reconstruction == "logit_laplace") != predicts_scale:

@@ -21,6 +21,15 @@ from ldm_ae.data.batch import SkipLog
 SHOWN = ("psnr", "ssim", "lpips", "embedded", "codebook_share", "codebook_perplexity")
 
 
+def forget_validations_after(run_dir: Path, step: int) -> None:
+    """Drop the lines of a validation history that a resumed run will write again."""
+    path = run_dir / "validation.jsonl"
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
 class RunLog:
     """Writes on the main process only; terms stay on the device until they are due.
 
@@ -45,13 +54,15 @@ class RunLog:
         self._images += num_images
         self.bar.update()
         for line in self.skips.add(skipped):
-            self.message(f"skipped {line}")
+            self.bar.write(f"skipped {line}")  # by whichever rank met it
 
     def terms(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
         """Log scalars, averaged over ranks; called by every rank when they are due."""
         names = sorted(terms)
         values = torch.stack([terms[name].float() for name in names])
         means = self.accelerator.reduce(values, reduction="mean")
+        skipped = torch.tensor(float(self.skips.num_images), device=values.device)
+        num_skipped = int(self.accelerator.reduce(skipped, reduction="sum"))
         elapsed = time.perf_counter() - self._since
         scalars = dict(zip(names, means.tolist(), strict=True))
         rate = self._images / elapsed
@@ -59,8 +70,8 @@ class RunLog:
         shown = {name: f"{scalars[name]:.4g}" for name in names if name != "grad_norm"}
         self.bar.set_postfix({**shown, "images/s": f"{rate:.1f}"}, refresh=False)
         extra = {"learning_rate": learning_rate, "images_per_second": rate}
-        if self.skips.num_replaced:
-            extra["skipped_images"] = self.skips.num_images
+        if num_skipped:
+            extra["skipped_images"] = num_skipped
         self.accelerator.log({f"train/{k}": v for k, v in (scalars | extra).items()}, step=step)
 
     def validation(self, step: int, scores: dict[str, Any], grid: NDArray[np.uint8]) -> None:

@@ -13,7 +13,7 @@ from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.logging import RunLog
+from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
@@ -48,7 +48,7 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
         device=accelerator.device,
     )
     held_out = validation_images(experiment.data)
-    perceptual = build_perceptual_metric(experiment.loss, accelerator.device)
+    perceptual = build_perceptual_metric(experiment, accelerator.device)
     players, average = build_players(experiment, accelerator, perceptual)
     if checkpoint:
         progress = load_checkpoint(checkpoint, players, average)
@@ -56,6 +56,7 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(dump(experiment), encoding="utf-8")
+        forget_validations_after(run_dir, progress.step)
     accelerator.init_trackers("tensorboard")
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
     images = [to_float(image[None]).to(accelerator.device) for _, image in held_out]
@@ -84,7 +85,7 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
             accelerator.wait_for_everyone()
     log.close()
     export_dir = run_dir / "export"
+    # The process group is gone by now: the others need not wait for a long export.
     if accelerator.is_main_process:
-        export_run(run_dir, export_dir, overwrite=True)
-    accelerator.wait_for_everyone()
+        export_run(run_dir, export_dir, checkpoint=f"step-{progress.step:08d}", overwrite=True)
     return export_dir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from ldm_ae import config
@@ -36,10 +37,12 @@ def main(kind: str) -> None:
                 f" use the script that trains those, not the one for {kind}"
             )
         export_dir = train(experiment, arguments.resume)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(_message(error, 2))
     except FloatingPointError as error:
         sys.exit(_message(error, 1))
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(
         f"Export: {export_dir}\n"
         f'Load it: import ldm_ae; model = ldm_ae.load("{export_dir}")\n'

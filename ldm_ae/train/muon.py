@@ -56,6 +56,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
+            state["step"] = torch.tensor(0.0)  # unused here, but AdamW looks for it on loading
         gradient = parameter.grad
         assert gradient is not None
         momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)

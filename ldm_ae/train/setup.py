@@ -7,10 +7,14 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    ProjectConfiguration,
+)
 
 from ldm_ae.losses.discriminator import PatchDiscriminator
-from ldm_ae.losses.objective import LossConfig, Objective
+from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
@@ -30,9 +34,16 @@ def starting_point(run_dir: Path, resume: str | None) -> Path | None:
 
     Raises ValueError if a new run would mix with an old one's checkpoints.
     """
-    if resume is not None:
-        return find_checkpoint(run_dir, resume)
     existing = checkpoints_of(run_dir)
+    if resume is not None:
+        chosen = find_checkpoint(run_dir, resume)
+        newer = [path.name for path in existing if path.name > chosen.name]
+        if newer:
+            raise ValueError(
+                f"resume={resume}: {run_dir} has newer checkpoints ({', '.join(newer)}), which the"
+                " run would mix with: move them away, or choose another train.run_dir"
+            )
+        return chosen
     if existing:
         raise ValueError(
             f"train.run_dir={run_dir} holds checkpoints up to {existing[-1].name}: go on from them"
@@ -42,7 +53,7 @@ def starting_point(run_dir: Path, resume: str | None) -> Path | None:
 
 
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
-    """Accelerate, told explicitly what the config says; its environment decides only the ranks."""
+    """Accelerate, told explicitly what the config says; its launcher decides the ranks."""
     wants_cpu = config.device == "cpu" or not torch.cuda.is_available()
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -58,6 +69,10 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
         cpu=wants_cpu,
         log_with="tensorboard",
         project_config=ProjectConfiguration(logging_dir=str(run_dir)),
+        # Accumulation is the step's own; Accelerate would divide the loss once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        # Codebooks are equal on every rank by construction; batch norms keep their own.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if asked > 1 and accelerator.num_processes == 1:
@@ -69,8 +84,12 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
     return accelerator
 
 
-def build_perceptual_metric(loss: LossConfig, device: torch.device) -> PerceptualLoss | None:
-    """The perceptual network of the config, for training and validation alike."""
+def build_perceptual_metric(experiment: Experiment, device: torch.device) -> PerceptualLoss | None:
+    """The perceptual network of the config, for training and validation alike.
+
+    Raises ValueError if it cannot be had, or cannot see images as small as the crops.
+    """
+    loss, size = experiment.loss, experiment.data.size
     if loss.perceptual.net == "none":
         if loss.perceptual_weight > 0:
             raise ValueError(
@@ -78,7 +97,13 @@ def build_perceptual_metric(loss: LossConfig, device: torch.device) -> Perceptua
                 " name a network, or set the weight to 0"
             )
         return None
-    return build_perceptual(loss.perceptual).to(device)
+    perceptual = build_perceptual(loss.perceptual).to(device)
+    smallest = perceptual.network.min_size
+    if size < smallest:
+        raise ValueError(
+            f"data.size={size} is too small for {perceptual.name}: use {smallest} or more"
+        )
+    return perceptual
 
 
 def build_players(

@@ -110,7 +110,9 @@ def _adversarial_term(
     weight = torch.ones_like(loss)
     if config.adaptive:
         last_layer = players.trainee.autoencoder.decoder.conv_out.weight
-        weight = adaptive_weight(reconstruction_loss, loss, last_layer, fake[0].numel())
+        # LDM sums its KL model's loss over an image, but takes the VQ model's as a mean.
+        num_values = 1 if players.trainee.autoencoder.family == "vq" else fake[0].numel()
+        weight = adaptive_weight(reconstruction_loss, loss, last_layer, num_values)
     logs = {"adversarial": loss.detach(), "adaptive_weight": weight}
     return config.weight * weight * loss, logs
 
@@ -123,9 +125,9 @@ def _discriminator_step(
     total = torch.zeros((), device=fakes[0].device)
     for i, (batch, fake) in enumerate(zip(batches, fakes, strict=True)):
         with _syncing(players, players.discriminator, last=i == len(batches) - 1):
-            # One pass over both, so that a batch norm sees one batch and ranks meet once.
-            logits = players.discriminator(torch.cat([batch.images, fake])).float()
-            real_logits, fake_logits = logits.chunk(2)
+            # Two passes: a batch norm must see the fakes as it does in the generator's step.
+            real_logits = players.discriminator(batch.images).float()
+            fake_logits = players.discriminator(fake).float()
             loss = discriminator_hinge(real_logits, fake_logits)
             players.accelerator.backward(loss * share)
         total += loss.detach() * share
@@ -147,5 +149,10 @@ def _update(
             " Lower train.lr, or use train.precision=fp32"
         )
     optimizer.step()
+    scaler = players.accelerator.scaler
+    if scaler is not None and scaler.get_scale() < 1:
+        raise FloatingPointError(
+            "fp16 gradients overflow at every loss scale down to 1: use train.precision=bf16"
+        )
     optimizer.zero_grad(set_to_none=True)
     return norm.detach()

@@ -84,6 +84,16 @@ def test_dead_codes_are_revived_with_their_means() -> None:
     assert float(codebook.embedding.weight[5:].abs().max()) < 10  # no pull back to 1e3
 
 
+@pytest.mark.parametrize("update", ["ema", "gradient"])
+@pytest.mark.parametrize("l2_normalize", [False, True])
+def test_revival_leaves_the_backward_pass_alone(update: str, l2_normalize: bool) -> None:
+    codebook = make(update=update, l2_normalize=l2_normalize, revive_after=1)
+    latents = torch.randn(1, 3, 2, 1, requires_grad=True)  # most codes go unused
+    quantized = codebook(latents)
+    (quantized.codes.sum() + sum(quantized.penalties.values())).backward()
+    assert latents.grad is not None
+
+
 def test_nothing_moves_in_eval_mode() -> None:
     codebook = make(init="data").eval()
     before = {name: value.clone() for name, value in codebook.state_dict().items()}

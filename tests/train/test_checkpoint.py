@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm_ae.data.batch import Batch
 from ldm_ae.train.checkpoint import (
     Progress,
     checkpoints_of,
@@ -12,6 +13,7 @@ from ldm_ae.train.checkpoint import (
     save_checkpoint,
 )
 from ldm_ae.train.setup import build_players, make_accelerator
+from ldm_ae.train.steps import train_step
 
 GAN = "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8}"
 
@@ -25,6 +27,9 @@ def state(make_experiment, seed: int):
 
 def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
     players, average = state(make_experiment, 0)
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    batch = Batch(images, torch.arange(2), ["", ""], [])
+    train_step(players, [batch], 1, seed=0, clip_norm=1.0)
     with torch.no_grad():
         players.trainee.log_variance.fill_(0.7)
     folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
@@ -37,6 +42,32 @@ def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
     ):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
+    for ours, theirs in (
+        (players.optimizer, other.optimizer),
+        (players.discriminator_optimizer, other.discriminator_optimizer),
+    ):
+        saved, restored = ours.state_dict()["state"], theirs.state_dict()["state"]
+        assert len(saved) >= 10
+        for key, moments in saved.items():
+            assert all(torch.equal(moments[name], restored[key][name]) for name in moments)
+
+
+def test_settings_are_the_configs_not_the_checkpoints(make_experiment, tmp_path: Path) -> None:
+    players, average = state(make_experiment, 0)
+    for group in players.optimizer.param_groups:
+        group["weight_decay"] = 0.9
+    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
+    other, other_average = state(make_experiment, 1)
+    load_checkpoint(folder, other, other_average)
+    assert other.optimizer.param_groups[0]["weight_decay"] == 0.0
+
+
+def test_a_damaged_file_is_named(make_experiment, tmp_path: Path) -> None:
+    players, average = state(make_experiment, 0)
+    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
+    (folder / "ema.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="step-00000003 is damaged"):
+        load_checkpoint(folder, players, average)
 
 
 def test_only_the_newest_are_kept_and_found(make_experiment, tmp_path: Path) -> None:

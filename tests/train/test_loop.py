@@ -1,6 +1,9 @@
 """Whole runs, end to end: what they leave behind, that they resume, and that they learn."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,11 @@ FAMILIES = {
     ],
     "kl with a discriminator": [
         "loss.adversarial={weight: 0.5, start_step: 2, num_layers: 2, base_channels: 8}"
+    ],
+    "kl by Muon, accumulated": [
+        "train.optimizer=muon",
+        "train.accumulation=2",
+        "loss.learn_log_variance=true",
     ],
     "grey": [
         "data.channels=1",
@@ -58,7 +66,9 @@ def final_weights(experiment: Experiment) -> dict[str, dict[str, torch.Tensor]]:
     return {name: load_file(folder / f"{name}.safetensors") for name in ("model", "ema")}
 
 
-@pytest.mark.parametrize("name", ["kl", "vq", "dvae", "kl with a discriminator"])
+@pytest.mark.parametrize(
+    "name", ["kl", "vq", "dvae", "kl with a discriminator", "kl by Muon, accumulated"]
+)
 def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_path: Path) -> None:
     whole = make_experiment(*FAMILIES[name], f"train.run_dir={tmp_path / 'whole'}")
     train(whole)
@@ -71,6 +81,25 @@ def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_pat
     for kind in ("model", "ema"):
         for key, value in expected[kind].items():
             assert torch.equal(value, resumed[kind][key]), f"{kind} {key}"
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_export(tiny_yaml: Path, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "train_kl_ae.py"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command = [*launch, "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", str(script)]
+    finished = subprocess.run(
+        [*command, "--config", str(tiny_yaml)],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert finished.stdout.count("Export:") == 1
+    assert ldm_ae.load(tmp_path / "run" / "export").family == "kl"
+    state = tmp_path / "run" / "checkpoints" / "step-00000004" / "state.json"
+    assert json.loads(state.read_text()) == {"step": 4, "images_seen": 16}
 
 
 def test_a_few_images_are_learned(make_experiment) -> None:

@@ -37,10 +37,27 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     checkpoint.mkdir(parents=True)
     with pytest.raises(ValueError, match="step-00000004: go on from them with --resume latest"):
         starting_point(tmp_path, None)
+    (checkpoint / "state.json").touch()
     assert starting_point(tmp_path, "latest") == checkpoint
+
+
+def test_a_run_is_not_mixed_with_its_later_checkpoints(tmp_path: Path) -> None:
+    for step in (2, 4):
+        folder = tmp_path / "checkpoints" / f"step-0000000{step}"
+        folder.mkdir(parents=True)
+        (folder / "state.json").touch()
+    with pytest.raises(ValueError, match="newer checkpoints .step-00000004."):
+        starting_point(tmp_path, "step-00000002")
+    assert starting_point(tmp_path, "step-00000004") is not None
+
+
+def test_crops_too_small_for_the_perceptual_network_are_refused(make_experiment) -> None:
+    experiment = make_experiment("loss.perceptual.net=embedded")
+    with pytest.raises(ValueError, match="data.size=16 is too small for embedded"):
+        build_perceptual_metric(experiment, torch.device("cpu"))
 
 
 def test_perceptual_weight_without_a_network_is_refused(make_experiment) -> None:
     experiment = make_experiment("loss.perceptual_weight=1")
     with pytest.raises(ValueError, match="perceptual_weight=1.0 with loss.perceptual.net=none"):
-        build_perceptual_metric(experiment.loss, torch.device("cpu"))
+        build_perceptual_metric(experiment, torch.device("cpu"))

@@ -1,5 +1,6 @@
 """One step: what moves, what must not, and that ranks and accumulation equal a larger batch."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 import torch
 
 from ldm_ae.data.batch import Batch
+from ldm_ae.losses.adversarial import discriminator_hinge
 from ldm_ae.losses.objective import Objective
+from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
 from ldm_ae.train.setup import build_players, make_accelerator
-from ldm_ae.train.steps import Players, _discriminator_step, train_step
+from ldm_ae.train.steps import Players, _discriminator_step, noise_keys, train_step
 
 VQ = [
     "model={kind: vq, latent_channels: 2, coder: {channels: [8, 8], num_res_blocks: 1,"
@@ -102,13 +105,10 @@ def test_discriminator_gradient_is_that_of_its_own_loss(make_experiment, monkeyp
 
     playing.discriminator.load_state_dict(start)
     playing.trainee.load_state_dict(model_start)
-    from ldm_ae.losses.adversarial import discriminator_hinge
-    from ldm_ae.train.steps import noise_keys
-
     with torch.no_grad():
         fake = playing.trainee(batch(2).images, noise_keys(batch(2).keys, 0)).images
-    logits = playing.discriminator(torch.cat([batch(2).images, fake]))
-    loss = discriminator_hinge(*logits.chunk(2))
+    real_logits = playing.discriminator(batch(2).images)
+    loss = discriminator_hinge(real_logits, playing.discriminator(fake))
     expected = torch.autograd.grad(loss, list(playing.discriminator.parameters()))
     for ours, true in zip(seen["grad"], expected, strict=True):
         torch.testing.assert_close(ours, true)
@@ -122,6 +122,25 @@ def test_a_non_finite_gradient_stops_before_the_update(make_experiment) -> None:
     with pytest.raises(FloatingPointError, match="norm is nan"):
         train_step(playing, [broken], 0, seed=0, clip_norm=1.0)
     assert torch.equal(weights(playing.trainee), before)
+
+
+def test_the_perceptual_term_alone_trains_the_decoder(make_experiment) -> None:
+    ends = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        experiment = make_experiment(
+            "loss.reconstruction_weight=0", "loss.kl_weight=0", f"loss.perceptual_weight={weight}"
+        )
+        accelerator = make_accelerator(experiment.train, Path("unused"))
+        perceptual = build_perceptual(PerceptualConfig(net="embedded"))
+        playing, _ = build_players(experiment, accelerator, perceptual)
+        start = weights(playing.trainee.autoencoder.decoder).clone()
+        large = Batch(torch.rand(1, 3, 32, 32) * 2 - 1, torch.arange(1), [""], [])
+        for step in range(2):
+            train_step(playing, [large], step, seed=0, clip_norm=1.0)
+        ends.append((weights(playing.trainee.autoencoder.decoder) != start).double().mean())
+    assert float(ends[0]) == 0.0
+    assert float(ends[1]) > 0.95
 
 
 def test_perceptual_weight_zero_leaves_the_network_out(make_experiment) -> None:
@@ -145,7 +164,7 @@ def test_two_ranks_equal_one_process_with_the_double_batch(
         command = [*launch, str(num_ranks), "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
         finished = subprocess.run(
             [*command, str(RANKS), str(tiny_yaml), str(out), *overrides],
-            env={**__import__("os").environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             timeout=240,
