@@ -138,10 +138,9 @@ def test_unusable_images_are_named(perceptual: PerceptualLoss) -> None:
         perceptual(torch.zeros(1, 3, 32, 32), torch.zeros(2, 3, 32, 32))
 
 
-def test_none_is_zero(pair: tuple[Tensor, Tensor]) -> None:
-    loss = build_perceptual(PerceptualConfig("none"))
-    assert loss.name == "none"
-    assert loss(*pair).tolist() == [0.0, 0.0]
+def test_none_is_no_network() -> None:
+    with pytest.raises(ValueError, match="there is no network to build"):
+        build_perceptual(PerceptualConfig("none"))
 
 
 def test_building_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
