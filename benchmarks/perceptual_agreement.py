@@ -101,6 +101,12 @@ def reconstructions(folder: str) -> Callable[[np.ndarray], list[np.ndarray]]:
     return reconstruct
 
 
+def autoencoder_name(folder: str) -> str:
+    """runs/kl_f8/export -> "autoencoder kl_f8"."""
+    parts = [part for part in Path(folder).resolve().parts if part != "export"]
+    return f"autoencoder {parts[-1]}"
+
+
 def _pixels(images: Tensor, photo: np.ndarray) -> np.ndarray:
     out = photo.copy()
     pixels = to_uint8(images)[0].permute(1, 2, 0).numpy()
@@ -126,7 +132,7 @@ def measure(arguments: argparse.Namespace, paths: list[Path]) -> list[dict[str, 
         for name, (apply, strengths) in FAMILIES.items()
     }
     for folder in arguments.autoencoder:
-        families[f"autoencoder {Path(folder).name}"] = reconstructions(folder)
+        families[autoencoder_name(folder)] = reconstructions(folder)
     scores = {name: Scores() for name in families}
     for path in tqdm(paths, unit="photo"):
         photo = load_image(path)
@@ -156,7 +162,7 @@ def main() -> None:
             "unseen_in_training": {
                 name: list(strengths) for name, (_, strengths) in FAMILIES.items()
             }
-            | {f"autoencoder {Path(f).name}": list(LATENT_NOISE) for f in arguments.autoencoder},
+            | {autoencoder_name(f): list(LATENT_NOISE) for f in arguments.autoencoder},
             "seen_in_training": embedded_card()["distortions"],
         },
         "provenance": provenance(),
