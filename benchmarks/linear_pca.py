@@ -26,18 +26,19 @@ from ldm_ae.metrics.report import provenance, write_json
 from ldm_ae.models.linear import LinearAutoencoder, LinearConfig, fit_least_squares
 
 PATCH = 8
-SIZES = (1, 2, 4, 8, 16)
+SIZES = (1, 2, 4, 8)
+NUM_PATCHES = 8_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="FILE.json; the figure is FILE.png")
     out = parser.parse_args().out
-    images = embedded_photos()
-    patches = torch.cat([to_patches(image.double(), PATCH).flatten(0, 2) for image in images])
+    patches = torch.cat([to_patches(p.double(), PATCH).flatten(0, 2) for p in embedded_photos()])
+    generator = torch.Generator().manual_seed(0)
+    patches = patches[torch.randperm(len(patches), generator=generator)[:NUM_PATCHES]]
     covariance = PatchCovariance(PATCH)
-    for image in images:
-        covariance.update(image)
+    covariance.update(patches.view(-1, 3, PATCH, PATCH))
     rows = []
     pictures = {}
     for size in tqdm(SIZES, unit="size"):

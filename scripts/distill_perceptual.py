@@ -1,7 +1,7 @@
 """Distil LPIPS-squeeze into the small network that ships with the package.
 
     python scripts/distill_perceptual.py --images PHOTOS [MORE.parquet ...] \
-        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 2500
+        --weights squeezenet1_1_features.safetensors --out runs/distill --steps 5000
 
 Starts from random weights; continues a run whose checkpoint lies in --out with --resume.
 Writes embedded_perceptual.safetensors (fp16) and its card, embedded_perceptual.json, into --out.
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from distillation.adversary import descend, student_distance
 from distillation.agreement import CROP_SIZE, agreement
 from distillation.autoencoders import RECIPES, AutoencoderPool, soften
 from distillation.distortions import FAMILIES, distort
@@ -35,22 +36,29 @@ from tqdm import tqdm
 from ldm_ae.files import replacing
 from ldm_ae.losses.backbones import load_backbone
 from ldm_ae.losses.embedded import CARD_NAME, WEIGHTS_NAME, EmbeddedConfig, EmbeddedPerceptual
-from ldm_ae.losses.feature_distance import feature_distance
 from ldm_ae.losses.perceptual import LPIPSNetwork
 from ldm_ae.metrics.report import hardware, write_json
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """references_per_step photos, each with one reconstruction and two other distortions."""
+    """Two stages of as many steps, each with a learning rate that falls to 0.
 
-    steps: int = 2500
+    Wide: each photo with one reconstruction and two other distortions. Adversarial: with two
+    reconstructions, one of them moved down the network's own slope, and one distortion.
+    """
+
+    steps_per_stage: int = 2500
     seed: int = 0
     learning_rate: float = 1e-3
     references_per_step: int = 6
     crop_size: int = 96
-    autoencoder_max_steps: int = 400
+    autoencoder_max_steps: int = 400  # twice as many in the second stage
     checkpoint_every: int = 250
+
+    @property
+    def steps(self) -> int:
+        return 2 * self.steps_per_stage
 
 
 class Distillation:
@@ -68,22 +76,40 @@ class Distillation:
 
     def step(self, references: Tensor, distorted: Tensor) -> dict[str, float]:
         count = len(references)
+        is_adversarial = self.steps_done >= self.config.steps_per_stage
+        self.pool.max_steps = self.config.autoencoder_max_steps * (2 if is_adversarial else 1)
         output, member = self.pool.reconstruct(references, self.steps_done)
         reconstruction = soften(references, output.detach().clamp(-1, 1), self.steps_done)
-        images = torch.cat([references, reconstruction, distorted])
-        student_z = student_embeddings(self.student, images)
-        teacher_z = self.teacher.embeddings(images)
-        terms = agreement_loss(student_z, teacher_z, self.adapters, count, self.weights)
+        images = [references, reconstruction, distorted]
+        if is_adversarial:
+            images = [references, reconstruction, distorted[:count]]
+            images += self._adversarial_images(references, reconstruction)
+        terms = self._agreement(torch.cat(images), count)
         self._update(torch.stack(list(terms.values())).sum())
         self._train_autoencoder(member, references, output)
         self.steps_done += 1
         return {name: value.item() for name, value in terms.items()}
 
+    def _adversarial_images(self, references: Tensor, reconstruction: Tensor) -> list[Tensor]:
+        """The reconstruction moved down the slope, and one by another member of the pool."""
+        moved = descend(self.student, reconstruction, references, self.steps_done)
+        with torch.no_grad():
+            other = self.pool.members[(self.steps_done + 3) % len(RECIPES)].model(references)
+        return [moved, soften(references, other.clamp(-1, 1), self.steps_done + 1)]
+
+    def _agreement(self, images: Tensor, count: int) -> dict[str, Tensor]:
+        student_z = student_embeddings(self.student, images)
+        teacher_z = self.teacher.embeddings(images)
+        return agreement_loss(student_z, teacher_z, self.adapters, count, self.weights)
+
     def _update(self, loss: Tensor) -> None:
         if not math.isfinite(loss.item()):
-            raise ValueError(f"loss is {loss.item()} at step {self.steps_done}: lower --lr")
-        progress = self.steps_done / self.config.steps
-        warmup = min(1.0, (self.steps_done + 1) / 100)
+            raise ValueError(
+                f"loss is {loss.item()} at step {self.steps_done}: lower the learning rate"
+            )
+        step = self.steps_done % self.config.steps_per_stage
+        progress = step / self.config.steps_per_stage
+        warmup = min(1.0, (step + 1) / 100)
         rate = self.config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * progress))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -98,13 +124,7 @@ class Distillation:
     def _train_autoencoder(self, member: int, references: Tensor, output: Tensor) -> None:
         distance = output.new_zeros(())
         if RECIPES[member].perceptual_weight > 0:
-            with torch.no_grad():
-                wanted = self.student.features(references)
-            distance = feature_distance(
-                self.student.features(output),
-                wanted,
-                [weights.detach() for weights in self.student.level_weights()],
-            )
+            distance = student_distance(self.student, output, references)
         self.pool.train_step(member, references, output, distance)
 
     def save(self, path: Path) -> None:
@@ -192,7 +212,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", help="torchvision's squeezenet1_1 `features.*`")
     parser.add_argument("--validation", nargs="+", help="photos to measure the agreement on")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=DistillConfig.steps)
+    parser.add_argument("--steps", type=int, default=2 * DistillConfig.steps_per_stage)
     parser.add_argument("--seed", type=int, default=DistillConfig.seed)
     parser.add_argument("--stop-at", type=int, help="pause at this step, with a checkpoint")
     parser.add_argument("--resume", action="store_true")
@@ -201,7 +221,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    config = DistillConfig(steps=arguments.steps, seed=arguments.seed)
+    if arguments.steps < 2 or arguments.steps % 2:
+        raise ValueError(f"--steps {arguments.steps}: must be even, half for each stage")
+    config = DistillConfig(steps_per_stage=arguments.steps // 2, seed=arguments.seed)
     photos = load_photos(arguments.images, config.crop_size)
     held_out = load_photos(arguments.validation, CROP_SIZE) if arguments.validation else []
     teacher = Teacher(LPIPSNetwork("squeeze", load_backbone("squeeze", arguments.weights)))
