@@ -49,7 +49,7 @@ def test_weights_card_and_exact_resume(command: list[str], tmp_path: Path) -> No
     EmbeddedPerceptual().load_state_dict(first, strict=True)
     assert all(torch.equal(first[name], second[name]) for name in first)
     card = json.loads((whole / CARD_NAME).read_text())
-    assert card["num_photos"] == 4 and card["settings"]["steps"] == 4
+    assert card["num_photos"] == 4 and card["settings"]["steps_per_stage"] == 2
 
 
 def test_missing_photos_are_named(command: list[str], tmp_path: Path) -> None:
