@@ -25,6 +25,9 @@ TRAINING_BUFFERS = tuple(
     for name in ("initialized", "num_updates", "passes_unused", "ema_count", "ema_sum")
 )
 
+# Of a model that was trained by its rate; the codec fits a prior of its own.
+TRAINING_PRIOR = "prior."
+
 # Attention before diffusers 0.15, which LDM's own files share up to the shape of the weights.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _OLD_NAME = re.compile(r"(.*\battentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)")
@@ -39,7 +42,7 @@ def to_diffusers_state(model: Autoencoder) -> State:
     state = {
         name: value.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, value in model.state_dict().items()
-        if name not in TRAINING_BUFFERS
+        if name not in TRAINING_BUFFERS and not name.startswith(TRAINING_PRIOR)
     }
     if isinstance(model, PlainAutoencoder):
         _add_log_variance(state, model.latent_channels, model.quant_conv is not None)

@@ -29,6 +29,7 @@ class LossConfig:
         literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
     codebook_weight: factor of the codebook and commitment terms (vq).
+    rate_weight: factor of the latents' bits per pixel at the middle step (plain with model.rate).
     learn_log_variance: train s in exp(-s) reconstruction + s (Rombach et al.'s code has it, but
         never gives it to the optimizer).
     """
@@ -41,6 +42,7 @@ class LossConfig:
     kl_units: Literal["summed", "mean"] = "summed"
     kl_warmup_steps: int = 0
     codebook_weight: float = 1.0
+    rate_weight: float = 1.0
     learn_log_variance: bool = False
     log_variance_init: float = 0.0
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
@@ -52,6 +54,7 @@ class LossConfig:
             "kl_weight",
             "kl_warmup_steps",
             "codebook_weight",
+            "rate_weight",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
@@ -90,7 +93,14 @@ class Objective:
         warmup = self.config.kl_warmup_steps
         kl = self.kl_weight * (min(1.0, step / warmup) if warmup else 1.0)
         codebook = self.config.codebook_weight
-        return {"kl": kl, "kl_uniform": kl, "codebook": codebook, "commitment": codebook}
+        return {
+            "kl": kl,
+            "kl_uniform": kl,
+            "codebook": codebook,
+            "commitment": codebook,
+            "rate": self.config.rate_weight,
+            "bpp": 0.0,  # for the logs
+        }
 
     def __call__(
         self, images: Tensor, output: Reconstruction, log_variance: Tensor, step: int

@@ -42,6 +42,18 @@ def normal_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
     return torch.stack(noise).to(like.dtype)
 
 
+def uniform_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
+    """Uniform noise in [0, 1) of `like`'s shape (B, ...), dtype and device; keys as above."""
+    if keys is None:
+        return torch.rand_like(like)
+    assert len(keys) == len(like), f"{len(keys)} noise keys for {len(like)} images"
+    noise = [
+        torch.rand(like.shape[1:], generator=generator, device=like.device)
+        for generator in _generators(keys, stream, like.device)
+    ]
+    return torch.stack(noise).to(like.dtype)
+
+
 def gumbel_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
     """Standard Gumbel noise, -log(-log U), of `like`'s shape (B, ...), dtype and device."""
     if keys is None:

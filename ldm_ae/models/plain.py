@@ -1,4 +1,4 @@
-"""The plain autoencoder: no regularisation of the latents."""
+"""The plain autoencoder: no regularisation of the latents, or one by their rate."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,16 +10,21 @@ from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.rate import RateConfig, RatePrior
 
 
 @dataclass(frozen=True)
 class PlainConfig:
-    """latent_channels: c. quant_conv: 1x1 convolutions around the latents."""
+    """latent_channels: c. quant_conv: 1x1 convolutions around the latents.
+
+    rate: train with quantised latents and a learned prior; loss.rate_weight weighs their bits.
+    """
 
     kind: Literal["plain"] = "plain"
     coder: CoderConfig = field(default_factory=CoderConfig)
     latent_channels: int = 4
     quant_conv: bool = True
+    rate: RateConfig | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)
@@ -31,6 +36,9 @@ class PlainAutoencoder(Autoencoder):
     def __init__(self, config: PlainConfig) -> None:
         c = config.latent_channels
         super().__init__(config, config.coder, c, c, c, c, config.quant_conv)
+        self.prior: RatePrior | None = None
+        if config.rate is not None:
+            self.prior = RatePrior(config.rate, c, config.coder.downsampling_factor)
 
     def posterior(self, images: Tensor) -> DiagonalGaussian:
         """The degenerate posterior that the export carries: the latents, at the least variance."""
@@ -39,4 +47,7 @@ class PlainAutoencoder(Autoencoder):
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
         latents = self.features(images)
-        return Reconstruction(self.decode_codes(latents), latents)
+        if self.prior is None:
+            return Reconstruction(self.decode_codes(latents), latents)
+        quantized, penalties = self.prior(latents, keys)
+        return Reconstruction(self.decode_codes(quantized), latents, penalties)

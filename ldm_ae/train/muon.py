@@ -69,12 +69,12 @@ class Muon(torch.optim.AdamW):
 
 
 def muon_groups(named: Iterable[tuple[str, nn.Parameter]], muon_lr: float) -> list[dict[str, Any]]:
-    """Parameter groups: convolution kernels and matrices of linear layers by Muon; biases, norms
-    and codebooks by AdamW."""
+    """Parameter groups: convolution kernels and matrices of linear layers by Muon; biases, norms,
+    codebooks and the prior of a rate term, whose outputs are statistics, by AdamW."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in named:
-        is_matrix = parameter.ndim >= 2 and "embedding" not in name
+        is_matrix = parameter.ndim >= 2 and "embedding" not in name and ".prior." not in name
         (matrices if is_matrix else others).append(parameter)
     return [
         {"params": matrices, "orthogonal": True, "lr": muon_lr},
