@@ -1,0 +1,44 @@
+"""Qualities: which step of the latents each one stands for. Part of the file format."""
+
+import numpy as np
+
+# In units of 1/256 of the latents' overall deviation: from 8 deviations to 1/32 of one, about
+# eight steps per octave. Integers, so that a decoded latent is an exact number of units.
+# fmt: off
+STEPS = (
+    2048, 1875, 1717, 1573, 1440, 1319, 1208, 1106, 1013, 927, 849, 778, 712, 652, 597, 547,
+    501, 459, 420, 385, 352, 323, 295, 270, 248, 227, 208, 190, 174, 160, 146, 134,
+    122, 112, 103, 94, 86, 79, 72, 66, 61, 55, 51, 47, 43, 39, 36, 33,
+    30, 27, 25, 23, 21, 19, 18, 16, 15, 14, 13, 12, 11, 10, 9, 8,
+)
+# fmt: on
+NUM_QUALITIES = len(STEPS)
+UNITS_PER_DEVIATION = 256
+
+# Latents are clipped to this many units, 128 deviations, so that int16 holds every value.
+MAX_VALUE = 2**15 - 1
+
+
+def step(quality: int) -> int:
+    """K_q, the quantisation step in units. Raises ValueError outside 0..63."""
+    if not 0 <= quality < NUM_QUALITIES:
+        raise ValueError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+    return STEPS[quality]
+
+
+def quantise(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
+    """Latents (C, h, w) => symbols int64 of the same shape, round((z - centre) / (K unit)).
+
+    centre: (C,). Raises ValueError for latents that are not finite.
+    """
+    if not np.isfinite(latents).all():
+        raise ValueError("the latents are not finite: the image or the weights are broken")
+    size = step(quality)
+    scaled = (latents.astype(np.float64) - centre[:, None, None]) / (size * unit)
+    most = MAX_VALUE // size
+    return np.rint(scaled.clip(-most, most)).astype(np.int64)
+
+
+def dequantise(values: np.ndarray, centre: np.ndarray, unit: float) -> np.ndarray:
+    """Values in units (C, h, w) => latents float32, centre + value * unit."""
+    return (values * unit + centre[:, None, None]).astype(np.float32)

@@ -1,0 +1,113 @@
+"""Symbols to payload and back, pass by pass of a prior."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ldm_ae.codec.coder import SymbolDecoder, SymbolEncoder, escape_bits, to_entries
+from ldm_ae.codec.ladder import MAX_VALUE, step
+from ldm_ae.codec.priors import IndexPrior, LatentPrior, Shape2, Shape3
+
+
+def encode_latents(symbols: np.ndarray, prior: LatentPrior, quality: int) -> bytes:
+    """Symbols int64 (C, h, w) of `ladder.quantise` => payload."""
+    encoder, size = SymbolEncoder(), step(quality)
+    values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
+    for index, mask in enumerate(prior.masks(_shape3(symbols), quality)):
+        rows, offsets = prior.predict(values, known, index, quality)
+        encoder.put_signed(prior.tables, rows, symbols[mask] - offsets)
+        values[mask] = symbols[mask] * size
+        known |= mask
+    assert known.all()
+    return encoder.finish()
+
+
+def decode_latents(payload: bytes, prior: LatentPrior, shape: Shape3, quality: int) -> np.ndarray:
+    """Payload => symbols int64 (C, h, w). Raises ValueError for bytes that cannot be a payload."""
+    decoder, size = SymbolDecoder(payload), step(quality)
+    most = MAX_VALUE // size
+    symbols = np.zeros(shape, dtype=np.int64)
+    values, known = np.zeros_like(symbols), np.zeros(shape, dtype=bool)
+    for index, mask in enumerate(prior.masks(shape, quality)):
+        rows, offsets = prior.predict(values, known, index, quality)
+        found = decoder.take_signed(prior.tables, rows) + offsets
+        if len(found) and max(-found.min(), found.max()) > most:
+            raise ValueError(f"the payload is corrupt: a symbol lies outside -{most}..{most}")
+        symbols[mask] = found
+        values[mask] = found * size
+        known |= mask
+    decoder.finish()
+    return symbols
+
+
+def latent_bits(symbols: np.ndarray, prior: LatentPrior, quality: int) -> float:
+    """The cross-entropy of `encode_latents`' choices in bits: what a perfect coder would write."""
+    values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
+    total = 0.0
+    for index, mask in enumerate(prior.masks(_shape3(symbols), quality)):
+        rows, offsets = prior.predict(values, known, index, quality)
+        entries, excess = to_entries(prior.tables, rows, symbols[mask] - offsets)
+        total += prior.tables.bits(rows, entries) + escape_bits(excess)
+        values[mask] = symbols[mask] * step(quality)
+        known |= mask
+    return total
+
+
+def encode_indices(indices: np.ndarray, prior: IndexPrior) -> bytes:
+    """Code indices int64 (h, w) => payload."""
+    encoder = SymbolEncoder()
+    values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
+    for index, mask in enumerate(prior.masks(_shape2(indices))):
+        found = prior.predict(values, known, index)
+        if isinstance(found, np.ndarray):
+            encoder.put(prior.tables, found, indices[mask])
+        else:
+            encoder.put_each(found, indices[mask])
+        values[mask] = indices[mask]
+        known |= mask
+    assert known.all()
+    return encoder.finish()
+
+
+def decode_indices(payload: bytes, prior: IndexPrior, shape: Shape2) -> np.ndarray:
+    """Payload => code indices int64 (h, w). Raises ValueError for bytes that cannot be one."""
+    decoder = SymbolDecoder(payload)
+    values, known = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
+    for index, mask in enumerate(prior.masks(shape)):
+        found = prior.predict(values, known, index)
+        if isinstance(found, np.ndarray):
+            values[mask] = decoder.take(prior.tables, found)
+        else:
+            values[mask] = decoder.take_each(found)
+        known |= mask
+    decoder.finish()
+    return values
+
+
+def index_bits(indices: np.ndarray, prior: IndexPrior) -> float:
+    """The cross-entropy of `encode_indices`' choices in bits."""
+    values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
+    total = 0.0
+    for index, mask in enumerate(prior.masks(_shape2(indices))):
+        found, entries = prior.predict(values, known, index), indices[mask]
+        if isinstance(found, np.ndarray):
+            total += prior.tables.bits(found, entries)
+        else:
+            start = 0
+            for part in found:
+                chosen = part[np.arange(len(part)), entries[start : start + len(part)]]
+                total += float((np.log2(part.sum(axis=1)) - np.log2(chosen)).sum())
+                start += len(part)
+        values[mask] = entries
+        known |= mask
+    return total
+
+
+def _shape3(symbols: np.ndarray) -> Shape3:
+    channels, height, width = symbols.shape
+    return channels, height, width
+
+
+def _shape2(indices: np.ndarray) -> Shape2:
+    height, width = indices.shape
+    return height, width

@@ -1,0 +1,80 @@
+"""`prior.safetensors`: an entropy model beside the model whose latents it knows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, IndexPrior, LatentPrior
+from ldm_ae.files import replacing
+
+PRIOR_FILE = "prior.safetensors"
+FORMAT_VERSION = "1"
+_MAX_BYTES = 1 << 26  # a larger file is no prior, and is not read
+
+Prior = LatentPrior | IndexPrior
+PRIORS: dict[str, type[Prior]] = {
+    FactorisedPrior.name: FactorisedPrior,
+    IndexCounts.name: IndexCounts,
+}
+
+
+def prior_bytes(prior: Prior) -> bytes:
+    """The file's content."""
+    metadata = {"prior": prior.name, "format": FORMAT_VERSION}
+    arrays = {name: np.ascontiguousarray(value) for name, value in prior.to_arrays().items()}
+    return save(arrays, metadata)
+
+
+def save_prior(prior: Prior, folder: Path) -> Path:
+    """Write `prior.safetensors` into a model's folder, whole or not at all; returns its path."""
+    with replacing(folder / PRIOR_FILE) as aside:
+        aside.write_bytes(prior_bytes(prior))
+    return folder / PRIOR_FILE
+
+
+def load_prior(folder: Path) -> Prior:
+    """The prior in a model's folder. Raises ValueError if there is none, or one that is broken,
+    of a later format, or of a kind that this version does not know."""
+    path = folder / PRIOR_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} has no {PRIOR_FILE}: fit one with `ldm-ae calibrate {folder} --images DIR`"
+        )
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"{path} has more than {_MAX_BYTES} bytes: it is no prior")
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    name, version = metadata.get("prior"), metadata.get("format")
+    if version != FORMAT_VERSION or name not in PRIORS:
+        raise ValueError(
+            f"{path} holds the prior {name!r} of format {version!r}; known are format"
+            f" {FORMAT_VERSION!r} of {', '.join(map(repr, PRIORS))}: calibrate again"
+        )
+    try:
+        return PRIORS[name].from_arrays(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def update_digest(digest: hashlib._Hash, prior: Prior) -> None:
+    """Add a prior to a digest: its name, then each array in order of name as name, type, shape
+    and little-endian bytes."""
+    digest.update(prior.name.encode())
+    for name, value in sorted(prior.to_arrays().items()):
+        update_with_array(digest, name, value)
+
+
+def update_with_array(digest: hashlib._Hash, name: str, value: np.ndarray) -> None:
+    """Add `name|type|1x2x3|` and the values, little-endian in C order, to a digest."""
+    shape = "x".join(map(str, value.shape))
+    digest.update(f"|{name}|{value.dtype.name}|{shape}|".encode())
+    digest.update(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<")).data)
