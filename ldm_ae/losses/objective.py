@@ -6,7 +6,7 @@ KL term, w per summed nat, into w c / (C f^2) per mean nat: 1e-6 becomes 2.08e-8
 latent channels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from ldm_ae.losses.adversarial import AdversarialConfig
+from ldm_ae.losses.equivariance import EquivarianceConfig
+from ldm_ae.losses.frequency import FrequencyConfig, frequency_terms
+from ldm_ae.losses.gram import gram_distance
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss
-from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
+from ldm_ae.losses.reconstruction import l1, l2, logit_laplace, multi_scale
 from ldm_ae.models.outputs import Reconstruction
 
 
@@ -25,6 +28,10 @@ class LossConfig:
 
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
+    gram_weight: of the distance between second moments of the same network's features.
+    multi_scale_weight: of the pixel term (l1 for logit_laplace) on images that are averaged over
+        2, 4, .. 2^multi_scale_levels pixels.
+    frequency: terms for fine detail. equivariance: of the latents to turns and scale.
     kl_weight: factor of the KL term (kl and dvae), in `kl_units`: `summed`, as LDM and the VAE
         literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
@@ -38,6 +45,11 @@ class LossConfig:
     reconstruction_weight: float = 1.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     perceptual_weight: float = 1.0
+    gram_weight: float = 0.0
+    multi_scale_weight: float = 0.0
+    multi_scale_levels: int = 3
+    frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
+    equivariance: EquivarianceConfig = field(default_factory=EquivarianceConfig)
     kl_weight: float = 1e-6
     kl_units: Literal["summed", "mean"] = "summed"
     kl_warmup_steps: int = 0
@@ -51,6 +63,8 @@ class LossConfig:
         for name in (
             "reconstruction_weight",
             "perceptual_weight",
+            "gram_weight",
+            "multi_scale_weight",
             "kl_weight",
             "kl_warmup_steps",
             "codebook_weight",
@@ -58,13 +72,26 @@ class LossConfig:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
+        if self.multi_scale_levels < 1:
+            raise ValueError(f"loss.multi_scale_levels={self.multi_scale_levels}: use 1 or more")
+
+    @property
+    def needs_perceptual(self) -> bool:
+        """Whether a term in use is made of the perceptual network's features."""
+        return self.perceptual_weight > 0 or self.gram_weight > 0
+
+    @property
+    def smallest_image(self) -> int:
+        """The least side, in pixels, that the pixel terms in use are defined for."""
+        levels = self.multi_scale_levels if self.multi_scale_weight > 0 else 0
+        return max(2**levels, self.frequency.smallest_image)
 
 
 @dataclass(frozen=True)
 class Losses:
     """total: the scalar to differentiate, without the adversarial term.
 
-    reconstruction: the part of it that the adaptive weight compares with (pixel and perceptual).
+    reconstruction: the part of it that the adaptive weight compares with, all terms of images.
     terms: unweighted scalars by name, detached, for the logs.
     """
 
@@ -107,13 +134,11 @@ class Objective:
     ) -> Losses:
         """Images (B, C, H, W) in [-1, 1] and the model's output for them -> losses."""
         with torch.autocast(images.device.type, enabled=False):
-            pixel = self._pixel(images, output)
-            terms: dict[str, Tensor] = {self.config.reconstruction: pixel}
-            error = self.config.reconstruction_weight * pixel
-            if self.perceptual is not None:
-                distance = self.perceptual(output.images, images).mean()
-                terms["perceptual"] = distance
-                error = error + self.config.perceptual_weight * distance
+            terms: dict[str, Tensor] = {}
+            error = images.new_zeros(())
+            for name, weight, value in self._image_terms(images, output):
+                terms[name] = value
+                error = error + weight * value
             reconstruction = error * torch.exp(-log_variance) + log_variance
             total = reconstruction
             weights = self.penalty_weights(step)
@@ -122,6 +147,26 @@ class Objective:
                 total = total + weights[name] * value
             detached = {name: value.detach() for name, value in terms.items()}
             return Losses(total, reconstruction, {"loss": total.detach(), **detached})
+
+    def _image_terms(
+        self, images: Tensor, output: Reconstruction
+    ) -> Iterator[tuple[str, float, Tensor]]:
+        """(name, weight, scalar) of each term in use."""
+        config = self.config
+        pixel = self._pixel(images, output)
+        yield config.reconstruction, config.reconstruction_weight, pixel
+        if config.multi_scale_weight > 0:
+            distance = l2 if config.reconstruction == "l2" else l1
+            value = multi_scale(distance, output.images, images, config.multi_scale_levels)
+            yield "multi_scale", config.multi_scale_weight, value
+        yield from frequency_terms(config.frequency, output.images, images)
+        if self.perceptual is not None:
+            features = self.perceptual.features(output.images, images)
+            if config.perceptual_weight > 0:
+                value = self.perceptual.distance(*features).mean()
+                yield "perceptual", config.perceptual_weight, value
+            if config.gram_weight > 0:
+                yield "gram", config.gram_weight, gram_distance(*features).mean()
 
     def _pixel(self, images: Tensor, output: Reconstruction) -> Tensor:
         if self.config.reconstruction == "logit_laplace":

@@ -93,7 +93,19 @@ class PerceptualLoss(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Raises ValueError for shapes that differ, a side too small or other channels."""
+        """Raises what `features` does."""
+        return self.distance(*self.features(x, y))
+
+    def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        """Features of both sides, per level -> distances (B,)."""
+        with torch.autocast(device_type=a[0].device.type, enabled=False):
+            return feature_distance(a, b, self.network.level_weights())
+
+    def features(self, x: Tensor, y: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Features of both sides, per level (B, C_l, H_l, W_l).
+
+        Raises ValueError for shapes that differ, a side too small or other channels.
+        """
         if x.shape != y.shape:
             raise ValueError(f"images differ in shape: {tuple(x.shape)} and {tuple(y.shape)}")
         if min(x.shape[2:]) < self.network.min_size:
@@ -102,9 +114,7 @@ class PerceptualLoss(nn.Module):
                 f"got {tuple(x.shape[2:])}: enlarge the crop"
             )
         with torch.autocast(device_type=x.device.type, enabled=False):
-            return feature_distance(
-                self._features(x), self._features(y), self.network.level_weights()
-            )
+            return self._features(x), self._features(y)
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         features: Sequence[Tensor] = self.network.features(to_rgb(images.float()))
