@@ -84,20 +84,30 @@ class SymbolDecoder:
 
     def take_signed(self, tables: FrequencyTables, rows: np.ndarray) -> np.ndarray:
         """Signed integers int64 (n,), coded by `put_signed`."""
-        entries = self.take(tables, rows)
-        widths = tables.widths[rows]
-        values = entries - (widths - 2) // 2
-        escaped = np.flatnonzero(entries == widths - 1)
-        if len(escaped):
-            exponents = self._decode(Uniform(_NUM_EXPONENTS), len(escaped))
-            excess = (1 << exponents.astype(np.int64)) - 1
-            for exponent, where in _groups(exponents):
-                if exponent:
-                    excess[where] += self._decode(Uniform(1 << exponent), len(excess[where]))
-            # Beyond M by 1, 2, ...: even numbers above, odd ones below.
-            beyond = (widths[escaped] - 2) // 2 + 1 + (excess >> 1)
-            values[escaped] = np.where(excess & 1, -beyond, beyond)
+        values = np.empty(len(rows), dtype=np.int64)
+        escaped = []
+        for row, where in _groups(rows):
+            count = where.stop - where.start if isinstance(where, slice) else len(where)
+            entries, most = self._decode(tables.model(row), count), tables.most(row)
+            values[where] = entries - most
+            outside = entries > 2 * most
+            if outside.any():
+                places = np.arange(where.start, where.stop) if isinstance(where, slice) else where
+                escaped.append(places[outside])
+        if escaped:
+            self._add_escapes(values, np.sort(np.concatenate(escaped)))
         return values
+
+    def _add_escapes(self, values: np.ndarray, escaped: np.ndarray) -> None:
+        """Decode what lies at the places `escaped`, which hold M + 1 so far."""
+        exponents = self._decode(Uniform(_NUM_EXPONENTS), len(escaped))
+        excess = (1 << exponents.astype(np.int64)) - 1
+        for exponent, where in _groups(exponents):
+            if exponent:
+                excess[where] += self._decode(Uniform(1 << exponent), len(excess[where]))
+        # Beyond M by 1, 2, ...: even numbers above, odd ones below.
+        beyond = values[escaped] + (excess >> 1)
+        values[escaped] = np.where(excess & 1, -beyond, beyond)
 
     def take_each(self, frequencies: Iterable[np.ndarray]) -> np.ndarray:
         """Entries int64 (n,), coded by `put_each`."""
@@ -144,13 +154,11 @@ def _groups(rows: np.ndarray) -> Iterator[tuple[int, slice | np.ndarray]]:
     """Each row that occurs, ascending, with the places where it does."""
     if len(rows) == 0:
         return
-    steps = np.diff(rows)
     order = None
-    if (steps < 0).any():
+    if (rows[1:] < rows[:-1]).any():
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
-        steps = np.diff(rows)
-    edges = [0, *(np.flatnonzero(steps) + 1).tolist(), len(rows)]
+    edges = [0, *(np.flatnonzero(rows[1:] != rows[:-1]) + 1).tolist(), len(rows)]
     for start, end in itertools.pairwise(edges):
         where = slice(start, end)
         yield int(rows[start]), where if order is None else order[where]

@@ -28,14 +28,16 @@ def decode_latents(payload: bytes, prior: LatentPrior, shape: Shape3, quality: i
     most = MAX_VALUE // size
     symbols = np.zeros(shape, dtype=np.int64)
     values, known = np.zeros_like(symbols), np.zeros(shape, dtype=bool)
-    for index, mask in enumerate(prior.masks(shape, quality)):
+    masks = prior.masks(shape, quality)
+    for index, mask in enumerate(masks):
         rows, offsets = prior.predict(values, known, index, quality)
         found = decoder.take_signed(prior.tables, rows) + offsets
         if len(found) and max(-found.min(), found.max()) > most:
             raise ValueError(f"the payload is corrupt: a symbol lies outside -{most}..{most}")
         symbols[mask] = found
-        values[mask] = found * size
-        known |= mask
+        if index + 1 < len(masks):
+            values[mask] = found * size
+            known |= mask
     decoder.finish()
     return symbols
 

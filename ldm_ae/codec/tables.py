@@ -64,6 +64,10 @@ class FrequencyTables:
         start = self._starts[index]
         return self.counts[start : start + self.widths[index]]
 
+    def most(self, index: int) -> int:
+        """M of a row of signed symbols."""
+        return int(self.widths[index] - 2) // 2
+
     def model(self, index: int) -> object:
         """The coder's form of a row, made once. Sums of these integers are exact in float64, so
         the coder arrives at the same integer bounds everywhere."""
