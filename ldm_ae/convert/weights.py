@@ -45,26 +45,29 @@ def to_diffusers_state(model: Autoencoder) -> State:
         if name not in TRAINING_BUFFERS and not name.startswith(TRAINING_PRIOR)
     }
     if isinstance(model, PlainAutoencoder):
-        _add_log_variance(state, model.latent_channels, model.quant_conv is not None)
+        _add_log_variance(state, model, MIN_LOGVAR)
+    elif isinstance(model, KLAutoencoder):
+        if model.config.posterior == "fixed":
+            _add_log_variance(state, model, model.config.fixed_logvar)
     elif isinstance(model, (VQAutoencoder, DiscreteVAE)):
         state[CODES] = model.quantize.codes().detach().to("cpu", torch.float32, copy=True)
         if isinstance(model, DiscreteVAE):
             for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
                 # The rows after the image's predict the likelihood's scale.
                 state[name] = state[name][: model.image_channels].clone()
-    elif not isinstance(model, KLAutoencoder):
+    else:
         raise ValueError(f"{type(model).__name__} has no diffusers class: it cannot be exported")
     return state
 
 
-def _add_log_variance(state: State, channels: int, quant_conv: bool) -> None:
+def _add_log_variance(state: State, model: Autoencoder, log_variance: float) -> None:
     """Widen the last convolution before the latents from c to 2c outputs: the new ones are the
-    constant log sigma^2 = -30 that AutoencoderKL clamps to, a deviation of 3e-7."""
-    weight = state["encoder.conv_out.weight"]
+    constant log sigma^2, with weights of 0. -30 is what AutoencoderKL clamps to, sigma = 3e-7."""
+    channels = model.latent_channels
+    weight, bias = state["encoder.conv_out.weight"], state["encoder.conv_out.bias"]
+    constant = torch.full_like(bias, log_variance)
     state["encoder.conv_out.weight"] = torch.cat([weight, torch.zeros_like(weight)])
-    bias = state["encoder.conv_out.bias"]
-    constant = torch.full_like(bias, MIN_LOGVAR)
-    if not quant_conv:
+    if model.quant_conv is None:
         state["encoder.conv_out.bias"] = torch.cat([bias, constant])
         return
     state["encoder.conv_out.bias"] = torch.cat([bias, torch.zeros_like(bias)])

@@ -89,7 +89,8 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
     resumed run would not end with the same bits.
     """
     rows, columns = _resampling(x.shape[2], height, x), _resampling(x.shape[3], width, x)
-    return rows @ x @ columns.T
+    with torch.autocast(x.device.type, enabled=False):
+        return rows @ x @ columns.T
 
 
 def _resampling(size: int, new_size: int, like: Tensor) -> Tensor:

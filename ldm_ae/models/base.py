@@ -1,5 +1,6 @@
 """What the families share: an encoder, a decoder, and the way images of any size pass."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 from ldm_ae.data.images import pad_to_multiple
 from ldm_ae.models.coders import CoderConfig, Decoder, Encoder
 from ldm_ae.models.outputs import Reconstruction
+
+# Of latents (B, c, h, w), to another size perhaps; None leaves them as they are.
+LatentTransform = Callable[[Tensor], Tensor] | None
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
@@ -95,5 +99,9 @@ class Autoencoder(nn.Module):
         return self.latent_channels / (self.image_channels * self.downsampling_factor**2)
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
-        """One training pass; keys int64 (B,) fix each image's noise."""
+        """One training pass; keys int64 (B,) fix each image's noise.
+
+        The families without a codebook also take a `transform` of the latents (B, c, h, w), which
+        is applied before they are decoded.
+        """
         raise AssertionError(f"{type(self).__name__} must define forward")

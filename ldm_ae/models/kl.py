@@ -1,14 +1,15 @@
 """The KL-regularised autoencoder (Kingma and Welling 2014; Rombach et al. 2022, section 3.1)."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
-from ldm_ae.models.gaussian import DiagonalGaussian
+from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 
 
@@ -17,19 +18,43 @@ class KLConfig:
     """latent_channels: c. quant_conv: 1x1 convolutions around the latents, as in LDM and SD 1, 2
     and XL; SD3 and FLUX have none.
 
-    initial_logvar: log sigma^2 of the posterior before training. At 0, where convolutions start
-    by themselves, unit noise drowns the still small means, and the first hundreds of steps go
-    into getting rid of it.
+    posterior: `learned`, or `fixed`: the encoder gives the mean alone, and sigma is `fixed_std`
+        everywhere, in units of the latents (Ghosh et al. 2020, arXiv:1903.12436, section 3). The KL
+        term then pulls on the means alone; without it they outgrow the noise.
+    initial_logvar: log sigma^2 of the learned posterior before training. At 0, where convolutions
+        start by themselves, unit noise drowns the still small means, and the first hundreds of
+        steps go into getting rid of it.
+    decodes: what the decoder is given in training, a `sample` of the posterior or its `mode`.
+    init_from: start with the weights of this diffusers AutoencoderKL: a folder, or a name on the
+        hub (`owner/model`, `owner/model/subfolder`). The settings above are taken from there.
     """
 
     kind: Literal["kl"] = "kl"
     coder: CoderConfig = field(default_factory=CoderConfig)
     latent_channels: int = 4
     quant_conv: bool = True
+    posterior: Literal["learned", "fixed"] = "learned"
+    fixed_std: float = 0.1
     initial_logvar: float = -6.0
+    decodes: Literal["sample", "mode"] = "sample"
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)
+        if not (self.fixed_std > 0 and MIN_LOGVAR <= self.fixed_logvar <= MAX_LOGVAR):
+            raise ValueError(
+                f"model.fixed_std={self.fixed_std}: use a deviation from 1e-6 to 1e4; for none at"
+                " all use model.kind=plain"
+            )
+        if self.init_from is not None and self.posterior == "fixed":
+            raise ValueError(
+                "model.posterior=fixed with model.init_from: an AutoencoderKL's encoder also gives"
+                " the variance; leave model.posterior=learned"
+            )
+
+    @property
+    def fixed_logvar(self) -> float:
+        return 2 * math.log(self.fixed_std)
 
 
 class KLAutoencoder(Autoencoder):
@@ -37,23 +62,30 @@ class KLAutoencoder(Autoencoder):
 
     def __init__(self, config: KLConfig) -> None:
         c = config.latent_channels
-        super().__init__(config, config.coder, 2 * c, 2 * c, c, c, config.quant_conv)
-        last = self.encoder.conv_out if self.quant_conv is None else self.quant_conv
-        with torch.no_grad():
-            last.bias[c:] += config.initial_logvar  # type: ignore[index]
+        learned = config.posterior == "learned"
+        moments = 2 * c if learned else c
+        super().__init__(config, config.coder, moments, moments, c, c, config.quant_conv)
+        if learned:
+            last = self.encoder.conv_out if self.quant_conv is None else self.quant_conv
+            with torch.no_grad():
+                last.bias[c:] += config.initial_logvar  # type: ignore[index]
 
     def posterior(self, images: Tensor) -> DiagonalGaussian:
         """q(z|x) of images (B, C, H, W)."""
-        return DiagonalGaussian.from_moments(self.features(images))
+        moments = self.features(images)
+        if self.config.posterior == "learned":
+            return DiagonalGaussian.from_moments(moments)
+        return DiagonalGaussian(moments, torch.full_like(moments, self.config.fixed_logvar))
 
     def encode(self, images: Tensor) -> Tensor:
         """Images -> the posterior's mode, unscaled."""
         return self.posterior(images).mode()
 
-    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
-        """Decode one sample; penalty `kl`: nats, mean per latent element."""
+    def forward(
+        self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
+    ) -> Reconstruction:
+        """Decode one sample, or the mode; penalty `kl`: nats, mean per latent element."""
         posterior = self.posterior(images)
-        latents = posterior.sample(keys)
-        return Reconstruction(
-            self.decode_codes(latents), latents, penalties={"kl": posterior.kl().mean()}
-        )
+        latents = posterior.sample(keys) if self.config.decodes == "sample" else posterior.mode()
+        decoded = self.decode_codes(latents if transform is None else transform(latents))
+        return Reconstruction(decoded, latents, penalties={"kl": posterior.kl().mean()})

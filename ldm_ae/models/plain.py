@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
@@ -45,9 +45,11 @@ class PlainAutoencoder(Autoencoder):
         latents = self.encode(images)
         return DiagonalGaussian(latents, torch.full_like(latents, MIN_LOGVAR))
 
-    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
+    def forward(
+        self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
+    ) -> Reconstruction:
+        """Decode the latents, rounded if the model has a rate (penalties `rate` and `bpp`)."""
         latents = self.features(images)
-        if self.prior is None:
-            return Reconstruction(self.decode_codes(latents), latents)
-        quantized, penalties = self.prior(latents, keys)
-        return Reconstruction(self.decode_codes(quantized), latents, penalties)
+        codes, penalties = (latents, {}) if self.prior is None else self.prior(latents, keys)
+        decoded = self.decode_codes(codes if transform is None else transform(codes))
+        return Reconstruction(decoded, latents, penalties)

@@ -23,6 +23,10 @@ CODES = CodebookConfig(size=64)
 CONFIGS = {
     "kl": KLConfig(coder=CODER),
     "kl without quant convs": KLConfig(coder=CODER, latent_channels=16, quant_conv=False),
+    "kl of fixed variance": KLConfig(coder=CODER, posterior="fixed", fixed_std=0.3),
+    "kl of fixed variance without quant convs": KLConfig(
+        coder=CODER, posterior="fixed", fixed_std=0.3, quant_conv=False
+    ),
     "plain": PlainConfig(coder=CODER),
     "plain without quant convs": PlainConfig(coder=CODER, quant_conv=False),
     "vq": VQConfig(coder=CODER, latent_channels=4, code_channels=3, codebook=CODES),
@@ -60,6 +64,8 @@ def test_export_opens_in_diffusers_and_here_with_the_same_output(
         assert float(latents.std()) * ours.scaling_factor == pytest.approx(1, rel=1e-2)
     if name.startswith("plain"):
         assert ours.posterior(images).logvar.unique().tolist() == [-30.0]
+    if "fixed" in name:
+        assert ours.posterior(images).std.unique().tolist() == [pytest.approx(0.3)]
 
 
 class _AsDiffusers:

@@ -19,6 +19,7 @@ CODER = CoderConfig(channels=(8, 8, 16), num_res_blocks=1, norm_groups=4)
 CONFIGS: dict[str, ModelConfig] = {
     "kl": KLConfig(coder=CODER),
     "kl without quant convs": KLConfig(coder=CODER, quant_conv=False),
+    "kl of fixed variance": KLConfig(coder=CODER, posterior="fixed", fixed_std=0.5),
     "plain": PlainConfig(coder=CODER),
     "vq": VQConfig(coder=CODER, codebook=CodebookConfig(size=16, update="gradient")),
     "vq with longer codes": VQConfig(coder=CODER, code_channels=6),
@@ -112,3 +113,16 @@ def test_kl_starts_with_little_noise(name: str) -> None:
     posterior = build_model(CONFIGS[name]).posterior(torch.rand(1, 3, 16, 16))
     assert float(posterior.logvar.detach().mean()) < -4
     assert abs(float(posterior.mean.detach().mean())) < 1
+
+
+@pytest.mark.parametrize("name", ["kl", "plain"])
+def test_latents_are_transformed_before_they_are_decoded(name: str) -> None:
+    model = build_model(CONFIGS[name]).eval()
+    images, keys = torch.rand(1, 3, 16, 24) * 2 - 1, torch.tensor([5])
+    with torch.no_grad():
+        plain = model(images, keys)
+        turned = model(images, keys, lambda latents: torch.rot90(latents, 1, (2, 3)))
+        assert torch.equal(turned.latents, plain.latents)
+        expected = model.decode(torch.rot90(plain.latents, 1, (2, 3)))
+    assert turned.images.shape == (1, 3, 24, 16)
+    torch.testing.assert_close(turned.images, expected)
