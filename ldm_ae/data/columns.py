@@ -1,7 +1,8 @@
-"""Which column of a table holds the images."""
+"""The image column of a table: which one it is, and reading it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -46,3 +47,19 @@ def encoded_image(cell: Any) -> str | bytes:
     if cell is None:
         raise BrokenImageError("no image in this row")
     return cell
+
+
+@dataclass(frozen=True)
+class DatasetRows:
+    """A table with an undecoded image column; rows without names are called by their number."""
+
+    label: str
+    table: datasets.Dataset
+    column: str
+    names: tuple[str, ...] | None = None
+
+    def name(self, row: int) -> str:
+        return self.names[row] if self.names is not None else f"{self.label} row {row}"
+
+    def read(self, row: int) -> str | bytes:
+        return encoded_image(self.table[row][self.column])

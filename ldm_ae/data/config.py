@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SourceKind = Literal["folder", "parquet", "hub", "embedded"]
+SourceKind = Literal["folder", "parquet", "tar", "hub", "embedded"]
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """The training and validation images.
 
-    kind, path: `folder` (any layout below `path`), `parquet` (a file, a folder of them or a
-        glob), `hub` (`name`, `subset`, `split`), `embedded` (scikit-image's bundled photos).
+    kind, path: `folder` (any layout below `path`), `parquet` or `tar` (WebDataset shards: a
+        file, a folder of them, a glob, braces such as `{000..127}`, or URLs), `hub` (`name`,
+        `subset`, `split`), `embedded` (scikit-image's bundled photos).
     image_column: of parquet and hub data; found by itself where only one column holds images.
-    streaming: read parquet and hub data front to back, without a local copy or index.
+        Of tar shards, the extension of a sample's image (`jpg`, `seg.png`).
+    streaming: read parquet, tar and hub data front to back, without a local copy.
     stream_lanes: how many places of a stream are read at once, in turn. Best a multiple of
         ranks x workers, so that no two of them read the same bytes.
     shuffle_window: images of one lane that are shuffled among each other; 1 for none. It
@@ -59,12 +61,13 @@ class DataConfig:
     validation_crop: Literal["resized", "centre"] = "resized"
 
     def __post_init__(self) -> None:
-        needed = {"folder": "path", "parquet": "path", "hub": "name"}.get(self.kind)
+        needed = {"hub": "name", "embedded": None}.get(self.kind, "path")
         if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"data.{needed} is not set: data.kind={self.kind} needs it")
-        if self.streaming and self.kind not in ("parquet", "hub"):
+        if self.streaming and self.kind not in ("parquet", "tar", "hub"):
             raise ValueError(
-                f"data.streaming=true with data.kind={self.kind}: only parquet and hub data stream"
+                f"data.streaming=true with data.kind={self.kind}: only parquet, tar and hub data"
+                " stream"
             )
         for key in ("size", "stream_lanes", "shuffle_window"):
             if getattr(self, key) < 1:

@@ -1,49 +1,47 @@
-"""Parquet shards, local or on the hub, read from any row on without a copy or an index.
+"""Shards that are read front to back: parquet or tar, local or on the hub.
 
-Only the footers are read at first: they give the row counts, and with them every shard's share
-of the order of a stream.
+Each shard knows its number of images beforehand, and with it its share of a stream's order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import Any, cast
+from typing import Protocol, cast
 
 import datasets
-import fsspec
 import numpy as np
-import pyarrow.parquet as pq
 
-from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.images import Item
+from ldm_ae.data.parquet import open_parquet
+from ldm_ae.data.paths import shard_paths
 from ldm_ae.data.randomness import held_out_by_index
-from ldm_ae.data.sources import check_hold_out, from_hub, parquet_files
+from ldm_ae.data.sources import check_hold_out, from_hub
+from ldm_ae.data.tars import index_tars
 
-Item = tuple[str, str | bytes | BrokenImageError]  # name, encoded image (or why there is none)
 
-_ROWS_AT_ONCE = 16
+class Shard(Protocol):
+    """A file of images that can be read from any of them on."""
+
+    def __len__(self) -> int: ...
+    def items(self, start: int) -> Iterator[Item]: ...
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """Rows of parquet files, some of them held out of training.
+    """The images of several files, some of them held out of training.
 
-    counts[s]: rows of shard s. held_out[s]: its sorted held-out rows.
+    held_out[s]: the sorted held-out rows of shard s.
     """
 
     label: str
-    shards: tuple[str, ...]
-    column: str
-    counts: tuple[int, ...]
+    shards: tuple[Shard, ...]
     held_out: tuple[np.ndarray, ...]
 
     def length(self, shard: int) -> int:
         """How many training items a shard has."""
-        return self.counts[shard] - len(self.held_out[shard])
+        return len(self.shards[shard]) - len(self.held_out[shard])
 
     def __len__(self) -> int:
         return sum(self.length(shard) for shard in range(len(self.shards)))
@@ -53,14 +51,15 @@ class ShardSet:
         held_out = self.held_out[shard]
         before = np.searchsorted(held_out - np.arange(len(held_out)), start, side="right")
         excluded = set(held_out.tolist())
-        for row, cell in self._rows(shard, start + int(before)):
+        first = start + int(before)
+        for row, item in enumerate(self.shards[shard].items(first), first):
             if row not in excluded:
-                yield self._item(shard, row, cell)
+                yield item
 
     def read_held_out(self) -> Iterator[Item]:
-        for shard, rows in enumerate(self.held_out):
+        for shard, rows in zip(self.shards, self.held_out, strict=True):
             for row in rows.tolist():
-                yield self._item(shard, *next(self._rows(shard, row)))
+                yield next(shard.items(row))
 
     def at(self, index: int) -> Item:
         """One training item by its index over all shards."""
@@ -70,46 +69,24 @@ class ShardSet:
             index -= self.length(shard)
         raise IndexError(index)
 
-    def _rows(self, shard: int, start: int) -> Iterator[tuple[int, Any]]:
-        """(row, cell) from row `start` to the shard's end; row groups before it are not read."""
-        file = _open(self.shards[shard])
-        first_row = 0
-        for group in range(file.num_row_groups):
-            end_row = first_row + file.metadata.row_group(group).num_rows
-            if start < end_row:
-                cells = chain.from_iterable(
-                    batch.column(0)
-                    for batch in file.iter_batches(
-                        _ROWS_AT_ONCE, row_groups=[group], columns=[self.column], use_threads=False
-                    )
-                )
-                skipped = max(0, start - first_row)
-                yield from islice(enumerate(cells, first_row), skipped, None)
-            first_row = end_row
-
-    def _item(self, shard: int, row: int, cell: Any) -> Item:
-        name = f"{self.shards[shard]} row {row}"
-        try:
-            return name, encoded_image(cell.as_py())
-        except BrokenImageError as error:
-            return name, error
-
 
 def open_shards(config: DataConfig) -> ShardSet:
     """The streamed images of `config`, with those held out for validation marked.
 
     Raises ValueError for missing or unreadable shards, a hold-out that leaves nothing, and a
-    hub data set that is not stored as parquet.
+    hub data set that is stored neither as parquet nor as tar shards.
     """
+    shards: tuple[Shard, ...]
     if config.kind == "hub":
-        label, shards = f"{config.name}/{config.split}", _hub_shards(config)
+        label, paths = f"{config.name}/{config.split}", _hub_shards(config)
     else:
         label = cast(str, config.path)
-        shards = parquet_files(label)
-    with ThreadPoolExecutor(16) as pool:
-        footers = list(pool.map(_footer, shards))
-    column = find_image_column(footers[0][1], config.image_column, label)
-    counts = tuple(count for count, _ in footers)
+        paths = shard_paths(label, f".{config.kind}")
+    if config.kind == "tar" or (config.kind == "hub" and paths[0].endswith(".tar")):
+        shards = index_tars(paths, label, config.image_column)
+    else:
+        shards = open_parquet(paths, label, config.image_column)
+    counts = [len(shard) for shard in shards]
     num_held_out = config.validation_count if config.validation_path is None else 0
     check_hold_out(num_held_out, sum(counts), label)
     rows = held_out_by_index(sum(counts), num_held_out)
@@ -118,7 +95,7 @@ def open_shards(config: DataConfig) -> ShardSet:
         rows[(rows >= end - count) & (rows < end)] - (end - count)
         for count, end in zip(counts, ends, strict=True)
     )
-    return ShardSet(label, tuple(shards), column, counts, held_out)
+    return ShardSet(label, shards, held_out)
 
 
 def _hub_shards(config: DataConfig) -> list[str]:
@@ -130,24 +107,10 @@ def _hub_shards(config: DataConfig) -> list[str]:
     splits = {str(split): files for split, files in (builder.config.data_files or {}).items()}
     if config.split not in splits:
         raise ValueError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
-    files = splits[config.split]
-    if not all(str(file).endswith(".parquet") for file in files):
+    files = [str(file) for file in splits[config.split]]
+    if not any(all(file.endswith(kind) for file in files) for kind in (".parquet", ".tar")):
         raise ValueError(
-            f"data.streaming=true: {name} is not stored as parquet ({files[0]}): set "
+            f"data.streaming=true: {name} is not stored as parquet or tar shards ({files[0]}): set "
             f"data.streaming=false, or name a parquet version of it"
         )
-    return [str(file) for file in files]
-
-
-def _open(path: str) -> pq.ParquetFile:
-    file_system, location = fsspec.core.url_to_fs(path)
-    # Buffered column reads: a row group need not fit in memory at once.
-    return pq.ParquetFile(file_system.open(location), buffer_size=2**20, pre_buffer=False)
-
-
-def _footer(path: str) -> tuple[int, datasets.Features]:
-    try:
-        file = _open(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
-    return file.metadata.num_rows, datasets.Features.from_arrow_schema(file.schema_arrow)
+    return files

@@ -1,29 +1,28 @@
-"""Image sources with random access: a folder, parquet files, a hub data set, embedded photos.
+"""Image sources with random access: folders, parquet, tar, hub data sets, embedded photos.
 
 Each becomes an `ImageTable`: encoded images by index. Streams are in `ldm_ae.data.streams`.
 """
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import datasets
 import numpy as np
 import skimage
 
-from ldm_ae.data.columns import encoded_image, find_image_column
+from ldm_ae.data.columns import DatasetRows, find_image_column
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.parquet import open_parquet
+from ldm_ae.data.paths import EXTENSIONS, FORMATS, shard_paths
 from ldm_ae.data.randomness import held_out_by_index, held_out_by_name
+from ldm_ae.data.tars import index_tars, tar_rows
 
 Part = Literal["train", "validation"]
-
-_FORMATS = "avif bmp gif jfif jp2 jpe jpeg jpg pgm png pnm ppm tga tif tiff webp"
-EXTENSIONS = frozenset(f".{name}" for name in _FORMATS.split(" "))
 
 # Colour photos inside scikit-image's wheel, none of them fetched. The stereo pair (motorcycle)
 # is on the training side as a whole.
@@ -41,32 +40,39 @@ EMBEDDED_VALIDATION = ("chelsea.png", "coffee.png")
 _MAX_TRIED = 1000
 
 
+class Rows(Protocol):
+    """Encoded images by row."""
+
+    def name(self, row: int) -> str: ...
+
+    def read(self, row: int) -> str | bytes:
+        """The encoded image, or the path of its file. Raises BrokenImageError if there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageTable:
-    """Encoded images by index; `len` and `read` are all that a loader needs.
+    """Encoded images by index; `len`, `name` and `read` are all that a loader needs.
 
     label: what to call the source in messages
-    table: rows with an undecoded image column
-    rows: the rows of the table that belong to this part, in order
-    names: of all rows; None to name them by row number
+    rows: the rows of the source that belong to this part, in order
+    lasting_names: of all rows, where they stay as images are added; what is held out follows them
     """
 
     label: str
-    table: datasets.Dataset
-    column: str
+    source: Rows
     rows: np.ndarray
-    names: tuple[str, ...] | None = None
+    lasting_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def name(self, index: int) -> str:
-        row = int(self.rows[index])
-        return self.names[row] if self.names is not None else f"{self.label} row {row}"
+        return self.source.name(int(self.rows[index]))
 
     def read(self, index: int) -> str | bytes:
-        """The encoded image, or the path of its file. Raises BrokenImageError for an empty row."""
-        return encoded_image(self.table[int(self.rows[index])][self.column])
+        """As `Rows.read`."""
+        return self.source.read(int(self.rows[index]))
 
 
 def open_table(config: DataConfig, part: Part) -> ImageTable:
@@ -110,6 +116,8 @@ def _open_whole(config: DataConfig, key: str) -> ImageTable:
             return _folder(Path(cast(str, config.path)), key)
         case "parquet":
             return _parquet(config, key)
+        case "tar":
+            return _tar(config, key)
         case "hub":
             return _hub(config)
         case "embedded":
@@ -117,9 +125,9 @@ def _open_whole(config: DataConfig, key: str) -> ImageTable:
 
 
 def _held_out(whole: ImageTable, count: int) -> np.ndarray:
-    if whole.names is None:
+    if whole.lasting_names is None:
         return held_out_by_index(len(whole), count)
-    return held_out_by_name(whole.names, count)
+    return held_out_by_name(whole.lasting_names, count)
 
 
 def _first_by_hash(whole: ImageTable, count: int) -> ImageTable:
@@ -137,7 +145,7 @@ def _folder(root: Path, key: str) -> ImageTable:
     files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
     if not files:
         raise ValueError(
-            f"{key}={root} holds no image files: looked there, at any depth, for {_FORMATS}"
+            f"{key}={root} holds no image files: looked there, at any depth, for {FORMATS}"
         )
     names = tuple(p.relative_to(root).as_posix() for p in files)
     return _files(str(root), files, names)
@@ -156,33 +164,28 @@ def _embedded(files: tuple[str, ...]) -> ImageTable:
 def _files(label: str, files: list[Path], names: tuple[str, ...]) -> ImageTable:
     feature = datasets.Features({"image": datasets.Image(decode=False)})
     table = datasets.Dataset.from_dict({"image": [str(p) for p in files]}, features=feature)
-    return ImageTable(label, table, "image", np.arange(len(files)), names)
-
-
-def parquet_files(pattern: str, key: str = "data.path") -> list[str]:
-    """The parquet files of a path: one file, all below a folder, or a glob; sorted."""
-    path = Path(pattern)
-    if path.is_dir():
-        files = sorted(str(p) for p in path.rglob("*.parquet"))
-    elif path.is_file():
-        files = [str(path)]
-    else:
-        files = sorted(glob.glob(pattern, recursive=True))
-        if not files:
-            raise ValueError(f"{key}={pattern}: no such file, folder or match")
-    if not files:
-        raise ValueError(f"{key}={pattern} holds no .parquet files")
-    return files
+    rows = DatasetRows(label, table, "image", names)
+    return ImageTable(label, rows, np.arange(len(files)), names)
 
 
 def _parquet(config: DataConfig, key: str) -> ImageTable:
     pattern = cast(str, config.path)
-    files = parquet_files(pattern, key)
+    shards = open_parquet(shard_paths(pattern, ".parquet", key), pattern, config.image_column)
+    files = [shard.path for shard in shards if len(shard)]  # `datasets` fails at empty ones
+    if not files:
+        raise ValueError(f"{key}={pattern} holds no rows")
     try:
         table = cast(datasets.Dataset, datasets.Dataset.from_parquet(files))
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise ValueError(f"{key}={pattern} cannot be read as parquet: {error}") from error
     return _table(pattern, table, config.image_column)
+
+
+def _tar(config: DataConfig, key: str) -> ImageTable:
+    pattern = cast(str, config.path)
+    paths = shard_paths(pattern, ".tar", key)
+    rows = tar_rows(index_tars(paths, pattern, config.image_column, key))
+    return ImageTable(pattern, rows, np.arange(int(rows.starts[-1])))
 
 
 def _hub(config: DataConfig) -> ImageTable:
@@ -215,7 +218,7 @@ def _table(label: str, table: datasets.Dataset, wanted: str | None) -> ImageTabl
         table = table.cast_column(column, datasets.Image(decode=False))
     if len(table) == 0:
         raise ValueError(f"{label} holds no rows")
-    return ImageTable(label, table, column, np.arange(len(table)))
+    return ImageTable(label, DatasetRows(label, table, column), np.arange(len(table)))
 
 
 def check_usable(label: str, num_images: int, use: Callable[[int], object]) -> None:

@@ -14,17 +14,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError
-from ldm_ae.data.randomness import SHARDS, VIEW, WINDOW, generator
-from ldm_ae.data.shards import Item, ShardSet
+from ldm_ae.data.images import BrokenImageError, Item
+from ldm_ae.data.randomness import REPLACEMENT, SHARDS, VIEW, WINDOW, generator
+from ldm_ae.data.shards import ShardSet
 from ldm_ae.data.transforms import decode_for_training, random_view
 
+_MAX_IN_LANE = 16  # replacements from one lane; it may be short, or unusable as a whole
 _MAX_REPLACEMENTS = 1000
 
 
@@ -69,10 +71,14 @@ class StreamViews(IterableDataset[Sample]):
 
 
 class _Lane:
-    """Reads one lane forward. An unusable image is replaced by the next usable one of the lane."""
+    """Reads one lane forward.
+
+    An unusable image is replaced by the next usable one of the lane or, where many in a row are
+    unusable, by one from anywhere that the position decides.
+    """
 
     def __init__(self, shards: ShardSet, config: DataConfig, seed: int, position: int) -> None:
-        self.config = config
+        self.shards, self.config, self.seed = shards, config, seed
         self.position = position
         self.items = lane_items(shards, seed, position, config.stream_lanes, config.shuffle_window)
         self.ahead: deque[Item] = deque()
@@ -85,10 +91,7 @@ class _Lane:
                 next(self.items)
             self.position += self.config.stream_lanes
         skipped: list[str] = []
-        for attempt in range(_MAX_REPLACEMENTS):
-            if attempt == len(self.ahead):
-                self.ahead.append(next(self.items))
-            name, encoded = self.ahead[attempt]
+        for name, encoded in islice(self._candidates(position), _MAX_REPLACEMENTS):
             try:
                 if isinstance(encoded, BrokenImageError):
                     raise BrokenImageError(f"{name}: {encoded}")
@@ -98,6 +101,15 @@ class _Lane:
         raise ValueError(
             f"{_MAX_REPLACEMENTS} images in a row are unusable; the last one: {skipped[-1]}"
         )
+
+    def _candidates(self, position: int) -> Iterator[Item]:
+        for number in range(_MAX_IN_LANE):
+            if number == len(self.ahead):
+                self.ahead.append(next(self.items))
+            yield self.ahead[number]
+        rng = generator(self.seed, REPLACEMENT, position)
+        while True:
+            yield self.shards.at(int(rng.integers(len(self.shards))))
 
 
 def lane_items(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError, decode_image
-from ldm_ae.data.shards import Item, open_shards
+from ldm_ae.data.images import BrokenImageError, Item, decode_image
+from ldm_ae.data.shards import open_shards
 from ldm_ae.data.sources import open_table
 from ldm_ae.data.transforms import centre_view
 

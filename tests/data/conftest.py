@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make() -> SimpleNamespace:
-    functions = (photo, encoded, folder, shards, truncated_jpeg)
+    functions = (photo, encoded, folder, shards, tars, tar, truncated_jpeg)
     return SimpleNamespace(**{function.__name__: function for function in functions})
 
 
@@ -57,6 +58,28 @@ def shards(root: Path, counts: list[int], rows_per_group: int = 3) -> Path:
         pq.write_table(table, root / f"part-{number}.parquet", row_group_size=rows_per_group)
         first += count
     return root
+
+
+def tars(root: Path, counts: list[int]) -> Path:
+    """WebDataset shards of PNG photos with labels; photo i is the i-th image over all shards."""
+    root.mkdir(parents=True, exist_ok=True)
+    first = 0
+    for number, count in enumerate(counts):
+        members: list[tuple[str, bytes]] = []
+        for i in range(first, first + count):
+            members += [(f"{i:04d}.cls", b"7"), (f"{i:04d}.png", encoded(photo(i)))]
+        tar(root / f"part-{number}.tar", members)
+        first += count
+    return root
+
+
+def tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as file:
+        for name, payload in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(payload)
+            file.addfile(header, io.BytesIO(payload))
+    return path
 
 
 def truncated_jpeg() -> bytes:

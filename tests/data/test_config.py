@@ -12,6 +12,7 @@ from ldm_ae.data.config import DataConfig
     [
         ({}, r"data\.path is not set"),
         ({"kind": "hub"}, r"data\.name is not set"),
+        ({"kind": "tar"}, r"data\.path is not set: data\.kind=tar"),
         ({"path": "x", "streaming": True}, r"data\.streaming=true with data\.kind=folder"),
         ({"path": "x", "size": 0}, r"data\.size=0"),
         ({"path": "x", "num_workers": -1}, r"data\.num_workers=-1"),

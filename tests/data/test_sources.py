@@ -70,6 +70,19 @@ def test_parquet_folder_glob_and_file(tmp_path: Path, make: SimpleNamespace, pat
     assert (load_image(table.read(2)) == load_image(make.photo(2))).all()
 
 
+@pytest.mark.parametrize("pattern", ["", "*.tar", "part-0.tar", "part-{0..1}.tar"])
+def test_tar_folder_glob_braces_and_file(
+    tmp_path: Path, make: SimpleNamespace, pattern: str
+) -> None:
+    make.tars(tmp_path / "t", [3, 2])
+    config = DataConfig(kind="tar", path=str(tmp_path / "t" / pattern), validation_count=0)
+    table = open_table(config, "train")
+    assert len(table) == (3 if pattern == "part-0.tar" else 5)
+    for i in range(len(table)):
+        assert (load_image(table.read(i)) == load_image(make.photo(i))).all()
+        assert table.name(i).endswith(f" {i:04d}.png")
+
+
 def test_hub_data_set_is_loaded_by_name(tmp_path: Path, make: SimpleNamespace) -> None:
     make.shards(tmp_path / "p", [3, 2])  # `datasets` takes a local folder for a name
     config = DataConfig(kind="hub", name=str(tmp_path / "p"), validation_count=2)
@@ -101,6 +114,9 @@ def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNam
         ({"path": "gone", "kind": "parquet"}, r"data\.path=.*gone: no such"),
         ({"path": "empty", "kind": "parquet"}, r"empty holds no \.parquet files"),
         ({"path": "bad.parquet", "kind": "parquet"}, r"bad\.parquet cannot be read as parquet"),
+        ({"path": "gone.tar", "kind": "tar"}, r"data\.path=.*gone\.tar: no such"),
+        ({"path": "empty", "kind": "tar"}, r"empty holds no \.tar files"),
+        ({"path": "bad.parquet", "kind": "tar"}, r"bad\.parquet cannot be read as an unc"),
         ({"path": ".", "validation_count": 1}, r"data\.validation_count=1 would hold out all 1"),
     ]
     for settings, message in cases:

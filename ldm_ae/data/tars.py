@@ -1,0 +1,181 @@
+"""WebDataset tar shards: an index of their images, read once from the headers alone.
+
+A sample is the members whose paths agree up to the base name's first dot (`a/000.jpg`,
+`a/000.json`); of each sample one image is used and the rest ignored. Nothing is extracted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+
+from ldm_ae.data.images import MAX_PIXELS, BrokenImageError, Item
+from ldm_ae.data.paths import EXTENSIONS, open_binary
+
+MAX_BYTES = 4 * MAX_PIXELS  # of one encoded image: the largest one, uncompressed RGBA
+
+_MAX_HEADER_BYTES = 2**20  # of one long name or extended header
+_SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # key, extension
+
+
+@dataclass(frozen=True)
+class TarShard:
+    """Where the images of one tar file lie, in file order.
+
+    names: (N,) UTF-8 bytes, the members' paths. offsets, sizes: (N,) int64, in bytes.
+    """
+
+    path: str
+    names: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, row: int) -> str:
+        return f"{self.path} {self.names[row].decode('utf-8', 'replace')}"
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of one row. Raises BrokenImageError as `_payload`."""
+        with open_binary(self.path) as file:
+            return self._payload(file, row)
+
+    def items(self, start: int) -> Iterator[Item]:
+        """The images from row `start` on, front to back."""
+        with open_binary(self.path) as file:
+            for row in range(start, len(self)):
+                try:
+                    yield self.name(row), self._payload(file, row)
+                except BrokenImageError as error:
+                    yield self.name(row), error
+
+    def _payload(self, file: BinaryIO, row: int) -> bytes:
+        """Raises BrokenImageError where the size is beyond reason, or the file got shorter."""
+        size = int(self.sizes[row])
+        if size > MAX_BYTES:
+            raise BrokenImageError(f"{size} bytes is more than {MAX_BYTES}")
+        file.seek(int(self.offsets[row]))
+        payload = file.read(size)
+        if len(payload) < size:
+            raise BrokenImageError(f"the shard ends within it: {len(payload)} of {size} bytes")
+        return payload
+
+
+@dataclass(frozen=True)
+class TarRows:
+    """The images of several shards in a row."""
+
+    shards: tuple[TarShard, ...]
+    starts: np.ndarray  # (shards + 1,), the first row of each, and the end
+
+    def name(self, row: int) -> str:
+        shard, within = self._find(row)
+        return shard.name(within)
+
+    def read(self, row: int) -> bytes:
+        shard, within = self._find(row)
+        return shard.read(within)
+
+    def _find(self, row: int) -> tuple[TarShard, int]:
+        number = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.shards[number], row - int(self.starts[number])
+
+
+def tar_rows(shards: tuple[TarShard, ...]) -> TarRows:
+    return TarRows(shards, np.concatenate([[0], np.cumsum([len(s) for s in shards])]))
+
+
+def index_tars(
+    paths: list[str], label: str, extension: str | None, key: str = "data.path"
+) -> tuple[TarShard, ...]:
+    """The index of every shard, in order.
+
+    extension: which member of a sample is its image (`jpg`, `seg.png`, without regard to case);
+        by default the one that ends like an image file.
+    Raises ValueError naming the shard for one that is missing, compressed, damaged or cut off,
+    for samples with several images where `extension` does not choose, and for no image at all.
+    """
+    with ThreadPoolExecutor(16) as pool:  # mostly for the waiting of remote files
+        shards = tuple(pool.map(lambda path: index_tar(path, extension), paths))
+    if not any(len(shard) for shard in shards):
+        wanted = f"an extension {extension} (data.image_column)" if extension else "image suffixes"
+        raise ValueError(f"{key}={label} holds no images: {len(paths)} shards without {wanted}")
+    return shards
+
+
+def index_tar(path: str, extension: str | None = None) -> TarShard:
+    """One shard's index; errors as `index_tars`."""
+    try:
+        with open_binary(path) as file:
+            found = _images(path, file, extension)
+    except (OSError, tarfile.TarError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an uncompressed tar shard: {error}. Write it anew, or take"
+            " it out of data.path"
+        ) from error
+    names = np.array([name.encode("utf-8", "replace") for name, _, _ in found], dtype=np.bytes_)
+    places = np.array([place for _, *place in found], dtype=np.int64).reshape(-1, 2)
+    return TarShard(path, names, places[:, 0], places[:, 1])
+
+
+def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str, int, int]]:
+    """(name, offset, size) of each sample's image."""
+    found: dict[str, tuple[str, int, int]] = {}
+    endings: dict[str, str] = {}
+    for member in _members(file):
+        match = _SAMPLE.fullmatch(member.name)
+        if match is None or not member.isreg() or member.issparse():
+            continue
+        sample, ending = match[1], match[2].lower()
+        if extension is None:
+            if PurePosixPath(member.name).suffix.lower() not in EXTENSIONS:
+                continue
+            if endings.setdefault(sample, ending) != ending:
+                raise ValueError(
+                    f"{path}: sample {sample} has the images .{endings[sample]} and .{ending}:"
+                    f" choose one with data.image_column={ending}"
+                )
+        elif ending != extension.lower():
+            continue
+        # A path that comes again replaces the former one, as it would on extraction.
+        found[sample] = (member.name, member.offset_data, member.size)
+    return list(found.values())
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    """Every member's header. Raises tarfile.ReadError for a tar that is damaged or cut off."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
+        while (member := tar.next()) is not None:
+            if member.size < 0 or member.offset_data + member.size > end:
+                raise tarfile.ReadError(f"it ends within {member.name} (byte {member.offset_data})")
+            yield member
+            tar.members.clear()  # tarfile keeps them all
+        # tarfile takes a damaged header for the end of the archive. A true end is zeros, or
+        # the file's end.
+        file.seek(tar.offset)
+        block = file.read(tarfile.BLOCKSIZE)
+        if len(block) not in (0, tarfile.BLOCKSIZE) or any(block):
+            raise tarfile.ReadError(f"there is no valid header at byte {tar.offset}")
+
+
+class _Headers:
+    """A file that refuses long reads, so that no header can make tarfile fill the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._file = file.seek, file.tell, file
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes at byte {self.tell()}")
+        return self._file.read(size)
