@@ -10,10 +10,12 @@ PACKAGE = Path(__file__).parents[1] / "ldm_ae"
 
 # First match wins; the higher, the later in the list of what may import what.
 FLOORS = {
+    "ldm_ae.cli": 6,
     "ldm_ae.train.main": 6,
     "ldm_ae.train.loop": 6,
     "ldm_ae.convert.run": 5,
     "ldm_ae.train": 4,
+    "ldm_ae.codec": 4,
     "ldm_ae.convert": 4,
     "ldm_ae.metrics.compare": 4,
     "ldm_ae.metrics.evaluate": 3,
@@ -42,6 +44,7 @@ ONLY = {
     "pydantic": ("ldm_ae.config",),
     "yaml": ("ldm_ae.config",),
     "lpips": ("ldm_ae.losses",),
+    "constriction": ("ldm_ae.codec",),
     "datasets": ("ldm_ae.data",),
 }
 

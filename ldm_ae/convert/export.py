@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldm_ae.codec.calibrate import Samples, fit
+from ldm_ae.codec.prior_file import PRIOR_FILE, Prior, save_prior
 from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.card import model_card
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
@@ -25,7 +27,14 @@ from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.models.base import Autoencoder
 
 STATISTICS = "latent_statistics.json"
-FILES = ("config.json", f"{STEM}.safetensors", STATISTICS, "training_config.yaml", "README.md")
+FILES = (
+    "config.json",
+    f"{STEM}.safetensors",
+    STATISTICS,
+    PRIOR_FILE,
+    "training_config.yaml",
+    "README.md",
+)
 
 # diffusers takes its tiles from sample_size. Tiles of a small training crop would show seams.
 _MIN_SAMPLE_SIZE = 256
@@ -43,9 +52,11 @@ def export(
     resolved_config: str,
     card: Mapping[str, Mapping[str, Any]],
     per_channel: bool = False,
+    scaling: LatentScaling | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Measure the latents, compare with diffusers, write the folder; returns its path.
+    """Measure the latents, compare with diffusers, fit the codec's prior, write the folder;
+    returns its path.
 
     batches: training images (B, C, H, W) in [-1, 1], H and W multiples of f; all of them are
         measured, and some of the first batch compared, beside random ones, in fp32 on the CPU.
@@ -55,6 +66,7 @@ def export(
     per_channel: also write `latents_mean` and `latents_std` (AutoencoderKL only). The latter are
         relative to the overall std: SDXL's (z - mean) / latents_std * scaling_factor then comes to
         unit variance in every channel, while pipelines that read the scalar alone stay right.
+    scaling: written as it is, where the latents are those of an earlier model; None measures it.
     overwrite: replace an earlier export.
 
     The folder appears whole or not at all. Raises ValueError if `out_dir` is in use, if diffusers'
@@ -62,6 +74,11 @@ def export(
     """
     out_dir = Path(out_dir)
     require_free(out_dir, overwrite)
+    if scaling is not None and per_channel:
+        raise ValueError(
+            "per-channel statistics would replace the scaling that this model keeps from the one it"
+            " started with: leave them out"
+        )
     stream = iter(batches)
     first = next(stream, None)
     if first is None:
@@ -72,11 +89,13 @@ def export(
     agreement = compare(plain, _to_diffusers(plain, unit, side), _probes(plain, first))
     check(agreement)
 
-    statistics = measure_latents(model, itertools.chain([first], stream))
-    exported = _to_diffusers(plain, _scaling(statistics, per_channel), side)
+    samples = Samples()
+    statistics = measure_latents(model, itertools.chain([first], stream), samples.add)
+    written = scaling or _scaling(statistics, per_channel)
+    exported = _to_diffusers(plain, written, side)
     tables = {
         **card,
-        "Latents": _latent_table(statistics),
+        "Latents": _latent_table(statistics, written),
         "Difference from diffusers": asdict(agreement),
     }
     if agreement.num_ties:
@@ -85,9 +104,9 @@ def export(
     files = {
         STATISTICS: statistics.to_json(),
         "training_config.yaml": resolved_config,
-        "README.md": model_card(name, model, statistics, tables, per_channel),
+        "README.md": model_card(name, model, statistics, tables, written),
     }
-    _write(out_dir, exported, files)
+    _write(out_dir, exported, files, fit(model, samples))
     return out_dir
 
 
@@ -148,9 +167,9 @@ def _scaling(statistics: LatentStatistics, per_channel: bool) -> LatentScaling:
     )
 
 
-def _latent_table(statistics: LatentStatistics) -> dict[str, Any]:
+def _latent_table(statistics: LatentStatistics, scaling: LatentScaling) -> dict[str, Any]:
     table: dict[str, Any] = {
-        "scaling_factor": statistics.scaling_factor,
+        "scaling_factor": scaling.scaling_factor,
         "mean": statistics.mean,
         "std": statistics.std,
         "channels in use": f"{statistics.active_channels} of {len(statistics.channel_std)}",
@@ -163,7 +182,7 @@ def _latent_table(statistics: LatentStatistics) -> dict[str, Any]:
     return table
 
 
-def _write(out_dir: Path, exported: Any, files: Mapping[str, str]) -> None:
+def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior) -> None:
     aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.writing")
     old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
     try:
@@ -172,6 +191,7 @@ def _write(out_dir: Path, exported: Any, files: Mapping[str, str]) -> None:
         _remove_private_keys(aside / "config.json")
         for name, text in files.items():
             (aside / name).write_text(text, encoding="utf-8")
+        save_prior(prior, aside)
         if out_dir.exists():
             out_dir.rename(old)
         aside.rename(out_dir)

@@ -50,8 +50,8 @@ def load(
     Raises ValueError for a missing or broken file, a class or setting that is not supported, and
     weights whose names or shapes do not fit the config, before memory is taken for them.
     """
-    folder = _model_folder(Path(folder), subfolder)
-    content = _read_json(folder / "config.json")
+    folder = model_folder(Path(folder), subfolder)
+    content = read_config(folder)
     config, scaling = from_diffusers_config(content), scaling_of(content)
     with torch.device("meta"):
         model = build_model(config)
@@ -69,7 +69,7 @@ def load(
     return model.eval().to(device)
 
 
-def _model_folder(folder: Path, subfolder: str | None) -> Path:
+def model_folder(folder: Path, subfolder: str | None) -> Path:
     if subfolder is not None:
         folder = folder / subfolder
     elif (folder / "model_index.json").is_file():
@@ -85,6 +85,11 @@ def _model_folder(folder: Path, subfolder: str | None) -> Path:
             f"{folder} has no config.json: give the folder of an export or of a diffusers model"
         )
     return folder
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The `config.json` of a model's or a pipeline's folder."""
+    return _read_json(model_folder(Path(folder), None) / "config.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

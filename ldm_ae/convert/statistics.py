@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -87,11 +87,16 @@ class LatentStatistics:
 
 
 @torch.no_grad()
-def measure_latents(model: Autoencoder, batches: Iterable[Tensor]) -> LatentStatistics:
+def measure_latents(
+    model: Autoencoder,
+    batches: Iterable[Tensor],
+    keep: Callable[[Tensor], None] | None = None,
+) -> LatentStatistics:
     """Statistics of a model's latents of images, batches (B, C, H, W) in [-1, 1].
 
-    H and W must be multiples of f. Raises ValueError for no images, latents that are not finite,
-    and latents that are all the same.
+    H and W must be multiples of f. keep: called with what a codec stores of each batch, the
+    posterior's means or latents (B, c, h, w), or code indices (B, h, w). Raises ValueError for no
+    images, latents that are not finite, and latents that are all the same.
     """
     channels, device = model.latent_channels, next(model.parameters()).device
     means, spread = StreamingMoments(channels), torch.zeros(channels, dtype=torch.float64)
@@ -108,9 +113,13 @@ def measure_latents(model: Autoencoder, batches: Iterable[Tensor]) -> LatentStat
         else:
             latents = model.encode(images.to(device))
         means.update(latents)
+        indices = None
         if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-            found = count_codes(model.quantize.indices(latents).cpu(), model.codebook_size)
+            indices = model.quantize.indices(latents).cpu()
+            found = count_codes(indices, model.codebook_size)
             counts = counts + found if len(counts) else found
+        if keep is not None:
+            keep(indices if indices is not None else latents)
     if num_images == 0:
         raise ValueError("no training image came: there are no latents to measure")
     is_kl = isinstance(model, KLAutoencoder)

@@ -1,0 +1,225 @@
+"""`ldm-ae`: pictures to .lae files and back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from ldm_ae.codec import container
+from ldm_ae.codec.calibrate import calibrate, calibration_images
+from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec
+from ldm_ae.codec.load import load_codec
+from ldm_ae.codec.planes import open_picture
+from ldm_ae.codec.prior_file import save_prior
+from ldm_ae.convert.load import load, model_folder
+from ldm_ae.data.paths import EXTENSIONS
+from ldm_ae.files import replacing
+
+SUFFIX = ".lae"
+_LOSSLESS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A user's mistake ends with one message and exit code 2."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ldm-ae", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    compress = commands.add_parser("compress", help="pictures to .lae files")
+    compress.set_defaults(run=_compress)
+    compress.add_argument("source", type=Path, help="a picture, or a folder of pictures")
+    compress.add_argument("target", type=Path, help="the .lae file, or the folder for them")
+    rate = compress.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality", type=int, help=f"0 (smallest) to 63 (finest); {DEFAULT_QUALITY} by default"
+    )
+    rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
+
+    decompress = commands.add_parser("decompress", help=".lae files to pictures")
+    decompress.set_defaults(run=_decompress)
+    decompress.add_argument("source", type=Path, help="an .lae file, or a folder of them")
+    decompress.add_argument("target", type=Path, help="the picture, or the folder for PNG files")
+
+    fit = commands.add_parser("calibrate", help="give a model's folder its prior.safetensors")
+    fit.set_defaults(run=_calibrate)
+    fit.add_argument("model", type=Path, help="the folder of a diffusers model or of an export")
+    fit.add_argument("--images", type=Path, required=True, help="a folder of typical pictures")
+    fit.add_argument("--max-images", type=int, default=500, help="how many to look at")
+
+    info = commands.add_parser("info", help="what an .lae file says of itself")
+    info.set_defaults(run=_info)
+    info.add_argument("file", type=Path)
+
+    for command in (compress, decompress):
+        command.add_argument("--model", type=Path, required=True, help="the model's folder")
+    for command in (compress, decompress, fit):
+        command.add_argument("--subfolder", help="of a pipeline's folder")
+        command.add_argument("--variant", help="such as fp16, of the weights' files")
+        command.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def _compress(arguments: argparse.Namespace) -> None:
+    codec = _codec(arguments)
+    codec.require_rate(arguments.quality, arguments.bpp)
+    num_bytes, num_pixels = 0, 0
+
+    def one(source: Path, target: Path) -> None:
+        nonlocal num_bytes, num_pixels
+        image = open_picture(source)
+        data = codec.compress(image, arguments.quality, arguments.bpp)
+        with replacing(target) as aside:
+            aside.write_bytes(data)
+        num_bytes += len(data)
+        num_pixels += image.shape[0] * image.shape[1]
+
+    num_files = _each(arguments, EXTENSIONS, SUFFIX, one)
+    print(f"{_files(num_files)}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+
+
+def _decompress(arguments: argparse.Namespace) -> None:
+    if not arguments.source.is_dir() and arguments.target.suffix.lower() not in _LOSSLESS:
+        raise ValueError(f"{arguments.target}: name a file that ends in {', '.join(_LOSSLESS)}")
+    codec = _codec(arguments)
+    num_bytes, num_pixels = 0, 0
+
+    def one(source: Path, target: Path) -> None:
+        nonlocal num_bytes, num_pixels
+        data = read_file(source)
+        image = codec.decompress(data)
+        with replacing(target) as aside:
+            _save(image, aside)
+        num_bytes += len(data)
+        num_pixels += image.shape[0] * image.shape[1]
+
+    num_files = _each(arguments, {SUFFIX}, ".png", one)
+    print(f"{_files(num_files)}, {num_pixels} pixels from {num_bytes} bytes")
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    if arguments.max_images < 1:
+        raise ValueError(f"--max-images {arguments.max_images}: look at 1 image or more")
+    model = load(
+        arguments.model,
+        subfolder=arguments.subfolder,
+        variant=arguments.variant,
+        device=_device(arguments.device),
+    )
+    paths = _found(arguments.images, EXTENSIONS)
+    images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
+    prior = calibrate(model, images)
+    path = save_prior(prior, model_folder(arguments.model, arguments.subfolder))
+    print(f"{path}: prior {prior.name!r}, {path.stat().st_size} bytes")
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    data = read_file(arguments.file)
+    try:
+        file = container.read(data)
+    except ValueError as error:
+        raise ValueError(f"{arguments.file}: {error}") from error
+    header = file.header
+    lines = {
+        "format version": container.VERSION,
+        "model": header.digest.hex(),
+        "holds": "code indices" if header.indices else "latents",
+        "quality": "the model's only one" if header.indices else header.quality,
+        "size": f"{header.width}x{header.height}",
+        "colour": "grey" if header.grey else "colour",
+        "alpha": "no" if file.alpha is None else f"{len(file.alpha)} bytes",
+        "payload": f"{len(file.payload)} bytes",
+        "file": f"{len(data)} bytes, {len(data) * 8 / (header.width * header.height):.4f} bpp",
+    }
+    for name, value in lines.items():
+        print(f"{name}: {value}")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of an .lae file, unless it is longer than any can be (ValueError)."""
+    limit = container.MAX_BYTES
+    with path.open("rb") as opened:
+        data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{path} is longer than any .lae file")
+    return data
+
+
+def _codec(arguments: argparse.Namespace) -> Codec:
+    return load_codec(
+        arguments.model,
+        subfolder=arguments.subfolder,
+        variant=arguments.variant,
+        device=_device(arguments.device),
+    )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name}: use cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: there is no GPU that torch can use")
+    return device
+
+
+def _each(
+    arguments: argparse.Namespace,
+    suffixes: set[str] | frozenset[str],
+    suffix: str,
+    one: Callable[[Path, Path], None],
+) -> int:
+    """Turn the file, or all files of the folder; returns their number. The first one that fails
+    ends it; those before it are done, and it leaves nothing."""
+    source, target = arguments.source, arguments.target
+    if not source.is_dir():
+        pairs = {target: source}
+    else:
+        pairs = {}
+        for path in _found(source, suffixes):
+            place = target / path.relative_to(source).with_suffix(suffix)
+            if place in pairs:
+                raise ValueError(f"{pairs[place]} and {path} would both become {place}: rename one")
+            pairs[place] = path
+    for place, path in tqdm(pairs.items(), disable=not source.is_dir()):
+        try:
+            one(path, place)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    return len(pairs)
+
+
+def _found(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder}: no folder with files of type {', '.join(sorted(suffixes))}")
+    return found
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    try:
+        picture.save(path, lossless=True)  # WebP alone heeds it
+    except (OSError, ValueError) as error:  # such as alpha where the format has none
+        raise ValueError(f"cannot be written as {path.suffix}: {error}") from error
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"

@@ -1,0 +1,76 @@
+"""A prior for a model, from what the model makes of images."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm_ae.codec.prior_file import Prior
+from ldm_ae.codec.priors import fit_factorised, fit_index_counts
+from ldm_ae.data.images import load_image, pad_to_multiple, to_float
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.dvae import DiscreteVAE
+from ldm_ae.models.vq import VQAutoencoder
+
+MAX_SIDE = 512  # of the images that are looked at; larger ones show their middle
+
+
+class Samples:
+    """Latents or code indices of images, up to a bounded number of values; later ones are
+    passed over."""
+
+    def __init__(self, max_values: int = 1 << 24) -> None:
+        self.items: list[np.ndarray] = []
+        self._room = max_values
+
+    def add(self, batch: Tensor) -> None:
+        """Latents (B, c, h, w) or indices (B, h, w)."""
+        for item in batch.detach().cpu().numpy():
+            if item.size <= self._room:
+                self.items.append(item.copy())
+                self._room -= item.size
+
+
+def fit(model: Autoencoder, samples: Samples) -> Prior:
+    """The prior of a model's latents or indices. Raises ValueError for no samples, and for
+    latents that are all the same."""
+    if not samples.items:
+        raise ValueError("no image came: there is nothing to fit a prior to")
+    if isinstance(model, (VQAutoencoder, DiscreteVAE)):
+        return fit_index_counts(samples.items, model.codebook_size)
+    return fit_factorised(samples.items)
+
+
+@torch.inference_mode()
+def calibrate(model: Autoencoder, images: Iterable[np.ndarray]) -> Prior:
+    """Fit a prior to what a model makes of images, uint8 (H, W, C) of any size; the model is in
+    eval mode. Raises ValueError as `fit`."""
+    samples, device = Samples(), next(model.parameters()).device
+    for image in images:
+        padded, _ = pad_to_multiple(to_float(image).to(device), model.downsampling_factor)
+        if isinstance(model, (VQAutoencoder, DiscreteVAE)):
+            samples.add(model.encode_indices(padded))
+        else:
+            samples.add(model.encode(padded).float())
+    return fit(model, samples)
+
+
+def calibration_images(
+    paths: list[Path], channels: int, max_images: int, progress: bool = False
+) -> Iterator[np.ndarray]:
+    """The middles of so many of these files, in random order, uint8 (H, W, C). Raises ValueError
+    for a file that is no image."""
+    chosen = random.Random(0).sample(sorted(paths), min(max_images, len(paths)))
+    for path in tqdm(chosen, "images", disable=not progress):
+        try:
+            image = load_image(path, channels)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        top, left = (max(0, (size - MAX_SIDE) // 2) for size in image.shape[:2])
+        yield image[top : top + MAX_SIDE, left : left + MAX_SIDE]

@@ -1,0 +1,222 @@
+"""An image codec: an autoencoder, an entropy model of its latents, and a file format."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ldm_ae.codec import container
+from ldm_ae.codec.contents import content_of
+from ldm_ae.codec.ladder import NUM_QUALITIES
+from ldm_ae.codec.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
+from ldm_ae.codec.prior_file import Prior, update_digest, update_with_array
+from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
+from ldm_ae.models.base import Autoencoder
+
+DEFAULT_QUALITY = 40
+
+# What turns symbols into a picture; the encoder may differ, its files decode all the same.
+_DECODING = ("decoder.", "post_quant_conv.", "quantize.")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An image after the network: latents float32 (C, h, w), or code indices int64 (h, w); its
+    size; whether it is grey; its packed alpha plane, None without one."""
+
+    content: np.ndarray
+    width: int
+    height: int
+    grey: bool
+    alpha: bytes | None
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A file after the entropy decoder: quantised latents int64 (C, h, w) or indices (h, w);
+    alpha: uint8 (H, W)."""
+
+    symbols: np.ndarray
+    header: container.Header
+    alpha: np.ndarray | None
+
+
+class Codec:
+    """compress: picture -> bytes; decompress: bytes -> picture.
+
+    Pictures are uint8 (H, W), or (H, W, C) with C = 1 (grey), 2 (grey, alpha), 3 (RGB), 4 (RGBA);
+    what comes back is (H, W, C) with the C that was given (H, W counting as 1). Alpha is kept
+    without loss. A model of RGBA pictures codes alpha as any channel, and returns RGBA always.
+
+    Each step is there by itself, for measuring: picture -> `encode` -> `pack` -> bytes -> `unpack`
+    -> `decode` -> picture. `unpack` gives exactly the symbols that `pack` coded; what the decoder
+    network makes of them may differ in the last bit between machines.
+    """
+
+    def __init__(self, model: Autoencoder, prior: Prior) -> None:
+        """model: in eval mode, on the device to compute on. Raises ValueError for a prior of
+        another kind of model."""
+        self.model, self.prior = model, prior
+        self.content = content_of(model, prior)
+        self.digest = model_digest(model, prior)
+
+    def compress(
+        self,
+        image: np.ndarray | Image.Image,
+        quality: int | None = None,
+        bpp: float | None = None,
+    ) -> bytes:
+        """quality: 0 (smallest) to 63 (finest), 40 by default. bpp: instead of it, the finest
+        quality whose file has at most so many bits per pixel, header included. Neither applies to
+        a discrete model, which has one rate.
+
+        Raises ValueError for an image of another type or size than the format holds, both or
+        wrong arguments, and a bpp that quality 0 exceeds.
+        """
+        self.require_rate(quality, bpp)
+        analysis = self.encode(image)
+        if bpp is not None:
+            return self.pack_within(analysis, int(bpp * analysis.width * analysis.height / 8))
+        return self.pack(analysis, quality)
+
+    def decompress(self, data: bytes) -> np.ndarray:
+        """uint8 (H, W, C). Raises ValueError for whatever this codec's `compress` cannot have
+        made: other bytes, another model's, cut short, altered."""
+        return self.decode(self.unpack(data))
+
+    def require_rate(self, quality: int | None, bpp: float | None) -> None:
+        """Raise ValueError unless `compress` takes these."""
+        if quality is not None and bpp is not None:
+            raise ValueError(f"quality={quality} and bpp={bpp}: give one of them")
+        if self.content.discrete and not (quality is None and bpp is None):
+            raise ValueError(
+                f"this is a model of family {self.model.family}, whose files have one rate: leave"
+                " quality and bpp out"
+            )
+        if quality is not None and not 0 <= quality < NUM_QUALITIES:
+            raise ValueError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+        if bpp is not None and not 0 < bpp < float("inf"):
+            raise ValueError(f"bpp={bpp}: use a positive number of bits per pixel")
+
+    @torch.inference_mode()
+    def encode(self, image: np.ndarray | Image.Image) -> Analysis:
+        """The network's part of `compress`."""
+        pixels = open_picture(image) if isinstance(image, Image.Image) else image
+        planes = self._planes(pixels)
+        height, width = planes.colour.shape[:2]
+        container.require_size(width, height)
+        images = to_float(self._for_model(planes.colour)).to(self._device())
+        padded, _ = pad_to_multiple(images, self.model.downsampling_factor)
+        found = self.content.analyse(padded)[0]
+        alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
+        grey = planes.colour.shape[2] == 1
+        return Analysis(found, width, height, grey, alpha)
+
+    def pack(self, analysis: Analysis, quality: int | None = None) -> bytes:
+        """The entropy coder's part of `compress`; quality: None for a discrete model."""
+        self.require_rate(quality, None)
+        if quality is None:
+            quality = 0 if self.content.discrete else DEFAULT_QUALITY
+        payload = self.content.pack(self.content.symbols(analysis.content, quality), quality)
+        header = container.Header(
+            self.digest,
+            self.content.discrete,
+            analysis.grey,
+            analysis.width,
+            analysis.height,
+            quality,
+        )
+        return container.write(container.LaeFile(header, payload, analysis.alpha))
+
+    def pack_within(self, analysis: Analysis, num_bytes: int) -> bytes:
+        """The finest quality's file of at most so many bytes. Raises ValueError if none is."""
+        best, low, high = None, 0, NUM_QUALITIES - 1
+        while low <= high:  # sizes grow with quality, but for a few bytes
+            middle = (low + high) // 2
+            data = self.pack(analysis, middle)
+            if len(data) <= num_bytes:
+                best, low = data, middle + 1
+            else:
+                high = middle - 1
+        if best is None:
+            least = len(self.pack(analysis, 0)) * 8 / (analysis.width * analysis.height)
+            raise ValueError(
+                f"{num_bytes} bytes are too few for this image: quality 0 takes {least:.4f} bits"
+                " per pixel"
+            )
+        return best
+
+    def unpack(self, data: bytes) -> Unpacked:
+        """The entropy coder's part of `decompress`: exact, whatever the device, number of threads
+        or processes. Raises ValueError as `decompress`."""
+        file = container.read(data)
+        header = file.header
+        if header.digest != self.digest:
+            raise ValueError(
+                f"this .lae file was written with model {header.digest.hex()}, this one is"
+                f" {self.digest.hex()}: use the model and prior it was written with"
+            )
+        self._require_channels(file)
+        factor = self.model.downsampling_factor
+        height, width = -(-header.height // factor), -(-header.width // factor)
+        found = self.content.unpack(file.payload, height, width, header.quality)
+        alpha = file.alpha
+        plane = None if alpha is None else unpack_alpha(alpha, header.height, header.width)
+        return Unpacked(found, header, plane)
+
+    @torch.inference_mode()
+    def decode(self, unpacked: Unpacked) -> np.ndarray:
+        """The network's part of `decompress`: uint8 (H, W, C)."""
+        header = unpacked.header
+        output = self.content.synthesise(unpacked.symbols, header.quality)
+        pixels = to_uint8(output[0, :, : header.height, : header.width])
+        colour = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+        if header.grey and colour.shape[2] == 3:
+            colour = np.asarray(Image.fromarray(colour).convert("L"))[:, :, None]
+        return join(Planes(colour, unpacked.alpha))
+
+    def _require_channels(self, file: container.LaeFile) -> None:
+        header, channels = file.header, self.model.image_channels
+        suits = {
+            1: header.grey,
+            3: True,
+            4: not header.grey and file.alpha is None,
+        }
+        if header.indices != self.content.discrete or not suits[channels]:
+            raise ValueError("this .lae file is corrupt: its flags do not suit the model")
+
+    def _planes(self, pixels: np.ndarray) -> Planes:
+        planes = split(pixels)
+        channels, given = self.model.image_channels, planes.colour.shape[2]
+        if channels == 1 and given != 1:
+            raise ValueError(f"image: {given} colours, this model takes grey pictures: convert it")
+        if channels == 4:
+            alpha = planes.alpha
+            if alpha is None:
+                alpha = np.full(pixels.shape[:2], 255, dtype=np.uint8)
+            colour = np.broadcast_to(planes.colour, (*pixels.shape[:2], 3))
+            return Planes(join(Planes(colour, alpha)), None)
+        return planes
+
+    def _for_model(self, colour: np.ndarray) -> np.ndarray:
+        if colour.shape[2] == self.model.image_channels:
+            return colour
+        return np.repeat(colour, 3, axis=2)
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def model_digest(model: Autoencoder, prior: Prior) -> bytes:
+    """Eight bytes that stand for all that turns a file into a picture: SHA-256 over the decoder's,
+    post_quant_conv's and codebook's weights in order of name, and the prior."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_parameters()):
+        if name.startswith(_DECODING):
+            update_with_array(digest, name, value.detach().to("cpu", torch.float32).numpy())
+    update_digest(digest, prior)
+    return digest.digest()[: container.DIGEST_BYTES]

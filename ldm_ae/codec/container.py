@@ -1,0 +1,125 @@
+"""The bytes of an .lae file around its payload; `FORMAT.md` describes them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from ldm_ae.codec.ladder import NUM_QUALITIES
+
+MAGIC = b"LAE"
+VERSION = 1
+DIGEST_BYTES = 8
+MAX_SIDE = 16_384
+MAX_PIXELS = 1 << 26  # 8,192 x 8,192: what a header may ask memory for
+MAX_BYTES = 1 << 29  # of a whole file: a bound for readers; no picture comes near
+
+_HEADER = struct.Struct(f"<3sB{DIGEST_BYTES}sBBHHI")
+_LENGTH = struct.Struct("<I")
+_CHECKSUM = struct.Struct("<I")
+_INDICES, _GREY, _ALPHA = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture.
+
+    digest: of the model and prior that wrote it. indices: the payload holds code indices, not
+    quantised latents. grey: one channel. quality: of the latents, 0..63; 0 for indices.
+    """
+
+    digest: bytes
+    indices: bool
+    grey: bool
+    width: int
+    height: int
+    quality: int
+
+
+@dataclass(frozen=True)
+class LaeFile:
+    """header, payload and the packed alpha plane; None: no alpha."""
+
+    header: Header
+    payload: bytes
+    alpha: bytes | None
+
+
+def require_size(width: int, height: int) -> None:
+    """Raise ValueError for a picture larger than the format allows."""
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise ValueError(
+            f"a picture of {width}x{height}: the sides must lie in 1..{MAX_SIDE}, and their"
+            f" product must not exceed {MAX_PIXELS} pixels"
+        )
+
+
+def write(file: LaeFile) -> bytes:
+    """The file's bytes. Raises ValueError for a size the format does not allow."""
+    header = file.header
+    require_size(header.width, header.height)
+    flags = _INDICES * header.indices | _GREY * header.grey | _ALPHA * (file.alpha is not None)
+    start = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        header.digest,
+        flags,
+        header.quality,
+        header.width,
+        header.height,
+        len(file.payload),
+    )
+    alpha = b"" if file.alpha is None else _LENGTH.pack(len(file.alpha)) + file.alpha
+    content = start + file.payload + alpha
+    return content + _CHECKSUM.pack(zlib.crc32(content))
+
+
+def read(data: bytes) -> LaeFile:
+    """The parts of a file. Raises ValueError for bytes that are no such file, are of a later
+    version, are cut short, or do not match their checksum."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise ValueError("this is no .lae file: it does not begin with LAE")
+    if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        raise ValueError(
+            f"this .lae file has format version {data[len(MAGIC)]}, this program reads"
+            f" {VERSION}: use the version of ldm_ae that wrote it"
+        )
+    if len(data) < _HEADER.size + _CHECKSUM.size:
+        raise ValueError(f"this .lae file is cut short: it has {len(data)} bytes")
+    _, _, digest, flags, quality, width, height, length = _HEADER.unpack_from(data)
+    content = memoryview(data)[: -_CHECKSUM.size]
+    body = content[_HEADER.size :]
+    if length > len(body):
+        raise ValueError(
+            f"this .lae file is cut short: {length} bytes of payload are announced, at most"
+            f" {len(body)} are there"
+        )
+    (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
+    if zlib.crc32(content) != checksum:
+        raise ValueError("this .lae file is damaged: its checksum does not match")
+    _require_known(flags, quality)
+    require_size(width, height)
+    header = Header(digest, bool(flags & _INDICES), bool(flags & _GREY), width, height, quality)
+    return LaeFile(header, bytes(body[:length]), _alpha(body[length:], bool(flags & _ALPHA)))
+
+
+def _require_known(flags: int, quality: int) -> None:
+    if flags & ~(_INDICES | _GREY | _ALPHA):
+        raise ValueError(f"this .lae file has unknown flags {flags:#04x}")
+    if quality >= (1 if flags & _INDICES else NUM_QUALITIES):
+        raise ValueError(f"this .lae file has an unknown quality {quality}")
+
+
+def _alpha(rest: memoryview, present: bool) -> bytes | None:
+    if not present:
+        if len(rest):
+            raise ValueError(f"this .lae file has {len(rest)} bytes too many")
+        return None
+    if len(rest) < _LENGTH.size:
+        raise ValueError("this .lae file is cut short in its alpha plane")
+    (length,) = _LENGTH.unpack_from(rest)
+    plane = rest[_LENGTH.size :]
+    if length != len(plane):
+        raise ValueError(f"this .lae file has {len(plane)} bytes of alpha, {length} are announced")
+    return bytes(plane)

@@ -1,0 +1,25 @@
+"""Opens a model's folder as a codec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.prior_file import load_prior
+from ldm_ae.convert.load import load, model_folder
+
+
+def load_codec(
+    folder: str | Path,
+    *,
+    subfolder: str | None = None,
+    variant: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Codec:
+    """The codec of an export, or of any folder that `ldm_ae.load` opens and `ldm-ae calibrate` has
+    given a `prior.safetensors`; the arguments are `load`'s. Raises ValueError as `load`, and if
+    the prior is missing, damaged or another model's."""
+    model = load(folder, subfolder=subfolder, variant=variant, device=device)
+    return Codec(model, load_prior(model_folder(Path(folder), subfolder)))

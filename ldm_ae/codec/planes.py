@@ -1,0 +1,93 @@
+"""Pictures as the codec takes them: colour or grey, and an alpha plane kept without loss."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ldm_ae.data.images import BACKGROUND, decode_image, to_array
+
+
+@dataclass(frozen=True)
+class Planes:
+    """colour: uint8 (H, W, 3), or (H, W, 1) for grey. alpha: uint8 (H, W), or None."""
+
+    colour: np.ndarray
+    alpha: np.ndarray | None
+
+
+def open_picture(source: str | Path | bytes | Image.Image) -> np.ndarray:
+    """A file or Pillow image as uint8 (H, W, 1..4): grey, grey and alpha, RGB or RGBA, whichever it
+    is; upright and in 8 bits as `data.images.decode_image` makes it. Raises BrokenImageError."""
+    picture = decode_image(source, 4)  # raises for whatever cannot be opened, before the next line
+    if isinstance(source, Image.Image):
+        grey, alpha = _kind(source)
+    else:
+        with Image.open(_stream(source)) as opened:
+            grey, alpha = _kind(opened)
+    if not grey:
+        return to_array(picture if alpha else picture.convert("RGB"))
+    return to_array(picture)[:, :, [0, 3] if alpha else [0]]
+
+
+def split(image: np.ndarray) -> Planes:
+    """uint8 (H, W) or (H, W, 1..4) => planes. What is wholly transparent becomes white, so that
+    hidden colours cost nothing. Raises ValueError for another type or shape."""
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4):
+        raise ValueError(
+            f"image: {image.dtype} of shape {image.shape}, expected uint8 (H, W) or (H, W, 1 to 4)"
+        )
+    if image.size == 0:
+        raise ValueError(f"image: shape {image.shape} has no pixels")
+    if image.shape[2] % 2:
+        return Planes(image, None)
+    colour, alpha = image[:, :, :-1].copy(), image[:, :, -1]
+    colour[alpha == 0] = BACKGROUND[: colour.shape[2]]
+    return Planes(colour, alpha)
+
+
+def join(planes: Planes) -> np.ndarray:
+    """Planes => uint8 (H, W, 1..4)."""
+    if planes.alpha is None:
+        return planes.colour
+    return np.concatenate([planes.colour, planes.alpha[:, :, None]], axis=2)
+
+
+def pack_alpha(alpha: np.ndarray) -> bytes:
+    """uint8 (H, W) => bytes: none if it is opaque, else zlib of each row less the one above."""
+    if (alpha == 255).all():
+        return b""
+    return zlib.compress(np.diff(alpha, axis=0, prepend=np.uint8(0)).tobytes(), 9)
+
+
+def unpack_alpha(packed: bytes, height: int, width: int) -> np.ndarray:
+    """The inverse. Raises ValueError for bytes that hold another number of values; takes no more
+    memory than these."""
+    if not packed:
+        return np.full((height, width), 255, dtype=np.uint8)
+    size = height * width
+    decoder = zlib.decompressobj()
+    try:
+        content = decoder.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise ValueError(f"the alpha plane is corrupt: {error}") from error
+    if len(content) != size or not decoder.eof or decoder.unused_data:
+        raise ValueError(f"the alpha plane is corrupt: it does not hold {size} values")
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(height, width)
+    return np.cumsum(rows, axis=0, dtype=np.uint8)
+
+
+def _kind(image: Image.Image) -> tuple[bool, bool]:
+    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    return grey, image.has_transparency_data
+
+
+def _stream(source: str | Path | bytes) -> str | Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
