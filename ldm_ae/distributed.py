@@ -1,8 +1,12 @@
 """The few collective operations that quantizers need, as no-ops in a single process."""
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Item = TypeVar("Item")
 
 
 def world() -> tuple[int, int]:
@@ -21,6 +25,16 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
+def gather_texts(text: str) -> list[str]:
+    """The texts of all ranks, in rank order, on every rank."""
+    world_size = world()[1]
+    if world_size == 1:
+        return [text]
+    texts = [""] * world_size
+    dist.all_gather_object(texts, text)
+    return texts
+
+
 def take_across_ranks(rows: Tensor, indices: Tensor) -> Tensor:
     """Rows (N, d) of every rank, laid end to end in rank order, at indices (M,) -> (M, d).
 
@@ -34,3 +48,13 @@ def take_across_ranks(rows: Tensor, indices: Tensor) -> Tensor:
     mine = (local >= 0) & (local < len(rows))
     taken = torch.where(mine[:, None], rows[local.clamp(0, len(rows) - 1)], 0.0)
     return sum_over_ranks(taken)
+
+
+def gather_from_ranks(item: Item) -> list[Item]:
+    """Every rank's item, in rank order, on every rank; for small things that can be pickled."""
+    world_size = world()[1]
+    if world_size == 1:
+        return [item]
+    items: list[Item | None] = [None] * world_size
+    dist.all_gather_object(items, item)
+    return items  # type: ignore[return-value]

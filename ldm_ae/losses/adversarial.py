@@ -1,77 +1,114 @@
-"""The adversarial term: hinge losses and the adaptive weight."""
+"""The adversarial game as a config: who plays, for which loss, and from when."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from ldm_ae.distributed import sum_over_ranks, world
 from ldm_ae.losses.discriminator import DiscriminatorNorm
+from ldm_ae.losses.gan_losses import GanLoss
 
-# LDM: ratio of gradient norms, stabilised and clamped, in units of losses summed over an image.
-_RATIO_EPS, _RATIO_MAX = 1e-4, 1e4
+DiscriminatorKind = Literal["patch", "multiscale", "unet", "features"]
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """weight: factor of the generator's term; 0 builds no discriminator.
-
-    start_step: training step from which both networks play; nothing is computed before.
+    """weight: factor of the generator's term; 0 builds no discriminator. LDM has 0.5 (kl) and
+        0.4 to 0.8 (vq) with `adaptive`; with a fixed weight start near 0.01 to 0.1.
     adaptive: multiply by the ratio of the gradient norms of the other reconstruction terms and
-        of this one at the decoder's last layer (Esser et al. 2021, eq. 7).
-    num_layers, base_channels, norm: the PatchGAN.
+        of this one at the decoder's last layer (Esser et al. 2021, eq. 7), clamped as in LDM.
+        It needs no tuning when other weights change; false is cheaper and steadier.
+    loss: `hinge` as in LDM; `non_saturating` keeps a gradient where the discriminator is sure;
+        `vanilla` is LDM's other choice (logistic discriminator, linear generator).
+
+    The start. The discriminator counts its own updates; the first comes with training step
+    start_step, and nothing of it is computed before.
+    start_step: late enough that reconstructions have stopped improving fast. A discriminator
+        that starts with the autoencoder mostly slows both.
+    discriminator_warmup_steps: updates of the discriminator before the generator sees it, so
+        that the generator's first adversarial gradients are not those of random weights.
+    ramp_steps: the generator's term then rises linearly to its full weight over these.
+        0 and 0 give the abrupt start of LDM.
+    lr: the discriminator's peak learning rate; None is train.lr. Name one (1e-4 say) where
+        train.lr is high, as it is beside Muon. lr_warmup_steps: its own linear warm-up. The
+        schedule of train.lr applies on top.
+
+    discriminator: `patch`, the PatchGAN of LDM; `multiscale`, one at each of num_scales halvings
+        of the image (stronger on large structures); `unet`, which judges each pixel and the
+        whole (strong on details, about twice the cost); `features`, small heads on the frozen
+        network of loss.perceptual (quick to learn, and hard to overfit on few images).
+    num_layers, base_channels: depth and width; a patch covers 70 pixels with 3 layers, 34 with 2.
+        With `features` only base_channels counts, for the heads.
+    norm: `group` works with one image a rank; `batch` is LDM's and needs a large batch on every
+        rank; `none`. spectral_norm: divide each weight by its largest singular value (Miyato et
+        al. 2018), where the discriminator wins too fast; mostly with norm `none`.
+
+    lecam_weight: LeCam regularisation (Tseng et al. 2021), against overfitting on few images;
+        published values are 0.001 to 0.1. lecam_decay: of its moving averages.
+    r1_weight: gamma of the R1 penalty (Mescheder et al. 2018), for a game that oscillates; it is
+        taken at an image's mean logit, whose gradient is small: start near 10 to 1000 and watch
+        the logged `r1`. Computed every r1_every updates, and then times r1_every.
     """
 
     weight: float = 0.0
-    start_step: int = 50_001
     adaptive: bool = True
+    loss: GanLoss = "hinge"
+    start_step: int = 50_001
+    discriminator_warmup_steps: int = 500
+    ramp_steps: int = 1_000
+    lr: float | None = None
+    lr_warmup_steps: int = 100
+    discriminator: DiscriminatorKind = "patch"
     num_layers: int = 3
     base_channels: int = 64
+    num_scales: int = 3
     norm: DiscriminatorNorm = "group"
+    spectral_norm: bool = False
+    lecam_weight: float = 0.0
+    lecam_decay: float = 0.99
+    r1_weight: float = 0.0
+    r1_every: int = 16
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ValueError(f"loss.adversarial.weight={self.weight}: use 0 (off) or more")
-        if self.start_step < 0:
-            raise ValueError(f"loss.adversarial.start_step={self.start_step}: use 0 or more")
-        if self.num_layers < 1:
-            raise ValueError(f"loss.adversarial.num_layers={self.num_layers}: use 1 or more")
+        not_negative = ("start_step", "discriminator_warmup_steps", "ramp_steps")
+        weights = ("lr_warmup_steps", "lecam_weight", "r1_weight")
+        for name in ("weight", *not_negative, *weights):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"loss.adversarial.{name}={getattr(self, name)}: use 0 (off) or more"
+                )
+        for name in ("num_layers", "num_scales", "r1_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loss.adversarial.{name}={getattr(self, name)}: use 1 or more")
         if self.base_channels < 4 or self.base_channels % 4:
             raise ValueError(
                 f"loss.adversarial.base_channels={self.base_channels}: use a multiple of 4"
             )
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(
+                f"loss.adversarial.lr={self.lr}: use a positive learning rate, or leave it out"
+                " for train.lr"
+            )
+        if not 0 <= self.lecam_decay < 1:
+            raise ValueError(
+                f"loss.adversarial.lecam_decay={self.lecam_decay}: use a value in [0, 1)"
+            )
 
     @property
     def smallest_image(self) -> int:
-        """The least side, in pixels, that the discriminator gives a logit for."""
-        return int(3 * 2**self.num_layers)
+        """The least side, in pixels, that the discriminator gives logits for."""
+        if self.discriminator == "features":
+            return 1  # the perceptual network has its own limit
+        if self.discriminator == "unet":
+            return int(2**self.num_layers)
+        halvings = self.num_scales - 1 if self.discriminator == "multiscale" else 0
+        return int(3 * 2 ** (self.num_layers + halvings))
 
+    def generator_factor(self, updates: int) -> float:
+        """Factor of the generator's term after this many updates of the discriminator."""
+        seen = updates - self.discriminator_warmup_steps
+        if seen < 0:
+            return 0.0
+        return min(1.0, (seen + 1) / self.ramp_steps) if self.ramp_steps else 1.0
 
-def generator_hinge(fake_logits: Tensor) -> Tensor:
-    """-mean D(x')."""
-    return -fake_logits.mean()
-
-
-def discriminator_hinge(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """1/2 (mean relu(1 - D(x)) + mean relu(1 + D(x'))) (Lim and Ye 2017, as in LDM)."""
-    return 0.5 * (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean())
-
-
-def adaptive_weight(
-    reconstruction_loss: Tensor, adversarial_loss: Tensor, last_layer: Tensor, num_values: int
-) -> Tensor:
-    """Ratio of gradient norms at the decoder's last layer, detached.
-
-    reconstruction_loss is a mean over num_values = C H W values of an image; the ratio is formed
-    and clamped for their sum, as LDM has it for KL, and returned for the mean. (LDM's VQ loss is
-    a mean already: num_values = 1.) The gradients are averaged over ranks first, so that every
-    rank weighs alike.
-    """
-    (reconstruction,) = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)
-    (adversarial,) = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)
-    world_size = world()[1]
-    reconstruction = sum_over_ranks(reconstruction) / world_size
-    adversarial = sum_over_ranks(adversarial) / world_size
-    ratio = num_values * reconstruction.norm() / (adversarial.norm() + _RATIO_EPS)
-    return ratio.clamp(0.0, _RATIO_MAX).detach() / num_values
+    def lr_factor(self, updates: int) -> float:
+        """Factor of the discriminator's learning rate for the update after `updates`."""
+        return min(1.0, (updates + 1) / self.lr_warmup_steps) if self.lr_warmup_steps else 1.0

@@ -1,43 +1,42 @@
 import pytest
-import torch
-from torch import nn
 
-from ldm_ae.losses.adversarial import (
-    AdversarialConfig,
-    adaptive_weight,
-    discriminator_hinge,
-    generator_hinge,
+from ldm_ae.losses.adversarial import AdversarialConfig
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weight", -1),
+        ("start_step", -1),
+        ("discriminator_warmup_steps", -1),
+        ("ramp_steps", -1),
+        ("lr_warmup_steps", -1),
+        ("lecam_weight", -0.1),
+        ("r1_weight", -0.1),
+        ("r1_every", 0),
+        ("num_layers", 0),
+        ("num_scales", 0),
+        ("base_channels", 6),
+        ("lr", 0),
+        ("lecam_decay", 1),
+    ],
 )
+def test_bad_values_are_named(key: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"loss.adversarial.{key}={value}: use"):
+        AdversarialConfig(**{key: value})
 
 
-def test_hinge_losses() -> None:
-    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-3.0, 0.5])
-    assert float(discriminator_hinge(real, fake)) == 0.5 * (0.5 + 0.75)
-    assert float(generator_hinge(fake)) == 1.25
+def test_the_generator_waits_and_then_its_term_rises() -> None:
+    config = AdversarialConfig(discriminator_warmup_steps=3, ramp_steps=4)
+    factors = [config.generator_factor(updates) for updates in range(9)]
+    assert factors == [0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1]
 
 
-def test_adaptive_weight_equals_ldms_for_summed_losses() -> None:
-    layer = nn.Linear(4, 6)
-    output = layer(torch.randn(5, 4))
-    mean_loss = output.abs().mean()
-    adversarial = (output**2).mean()
-    num_values = 6
-    summed = output.abs().sum() / 5
-    (top,) = torch.autograd.grad(summed, layer.weight, retain_graph=True)
-    (bottom,) = torch.autograd.grad(adversarial, layer.weight, retain_graph=True)
-    ldm = (top.norm() / (bottom.norm() + 1e-4)).clamp(0, 1e4)
-    ours = adaptive_weight(mean_loss, adversarial, layer.weight, num_values)
-    torch.testing.assert_close(ours * num_values, ldm)
-    assert not ours.requires_grad
+def test_without_warmup_and_ramp_the_term_is_whole_at_once() -> None:
+    config = AdversarialConfig(discriminator_warmup_steps=0, ramp_steps=0, lr_warmup_steps=0)
+    assert config.generator_factor(0) == config.lr_factor(0) == 1.0
 
 
-def test_adaptive_weight_is_clamped_in_summed_units() -> None:
-    layer = nn.Linear(2, 2)
-    output = layer(torch.randn(3, 2))
-    weight = adaptive_weight(1e6 * output.abs().mean(), 1e-3 * output.mean(), layer.weight, 10)
-    assert float(weight) == pytest.approx(1e4 / 10)
-
-
-def test_negative_weight_is_named() -> None:
-    with pytest.raises(ValueError, match="loss.adversarial.weight=-1"):
-        AdversarialConfig(weight=-1)
+def test_the_discriminators_learning_rate_warms_up_by_its_own_count() -> None:
+    config = AdversarialConfig(lr_warmup_steps=4)
+    assert [config.lr_factor(updates) for updates in (0, 1, 3, 99)] == [0.25, 0.5, 1, 1]

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ldm_ae import config
+from ldm_ae.data.batch import Batch
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.players import Players
+from ldm_ae.train.setup import build_perceptual_metric, build_players, make_accelerator
 
 TINY: dict[str, Any] = {
     "model": {
@@ -77,3 +81,40 @@ def make_experiment(tiny_yaml: Path):
         return config.load(Experiment, tiny_yaml, list(overrides))
 
     return make
+
+
+@pytest.fixture
+def make_players(make_experiment):
+    """make_players("loss.kl_weight=0", ...) -> Players with the same weights every time"""
+
+    def make(*overrides: str) -> Players:
+        torch.manual_seed(0)
+        experiment = make_experiment(*overrides)
+        accelerator = make_accelerator(experiment.train, Path("unused"))
+        perceptual = build_perceptual_metric(experiment, accelerator.device)
+        return build_players(experiment, accelerator, perceptual)[0]
+
+    return make
+
+
+@pytest.fixture
+def make_batch():
+    """make_batch(2, first=1) -> images 1 and 2 of eight random ones"""
+
+    def make(num_images: int, first: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(5)
+        images = torch.rand(8, 3, 16, 16, generator=generator)[first : first + num_images] * 2 - 1
+        keys = torch.arange(first, first + num_images)
+        return Batch(images, keys, [f"{key}.png" for key in keys.tolist()], [])
+
+    return make
+
+
+@pytest.fixture
+def flat():
+    """flat(module) -> its whole state as one float64 vector, a copy"""
+
+    def flatten(module: torch.nn.Module) -> torch.Tensor:
+        return torch.cat([value.double().flatten() for value in module.state_dict().values()])
+
+    return flatten

@@ -1,4 +1,5 @@
-"""Run by torchrun: three float64 steps on this rank's share of four images; saves all weights."""
+"""Run alone or by torchrun: float64 steps of some families on this rank's share of four images
+each; saves every family's whole state."""
 
 import sys
 from pathlib import Path
@@ -9,29 +10,60 @@ from ldm_ae import config
 from ldm_ae.data.batch import Batch
 from ldm_ae.distributed import world
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.setup import build_players, make_accelerator
+from ldm_ae.train.players import Players
+from ldm_ae.train.setup import build_players, make_accelerator, set_learning_rates
 from ldm_ae.train.steps import train_step
 
-path, out, *overrides = sys.argv[1:]
-torch.set_default_dtype(torch.float64)
-torch.manual_seed(0)
-experiment = config.load(Experiment, path, overrides)
-accelerator = make_accelerator(experiment.train, Path("unused"))
-players, _ = build_players(experiment, accelerator, None)
+VQ = (
+    "model={kind: vq, latent_channels: 2, coder: {channels: [8, 8], num_res_blocks: 1,"
+    " mid_attention: false, norm_groups: 4}, codebook: {size: 8, revive_after: 2}}"
+)
+GAME = (
+    "weight: 0.5, start_step: 2, discriminator_warmup_steps: 3, ramp_steps: 6,"
+    " lr_warmup_steps: 4, base_channels: 8"
+)
+# Steps and overrides.
+FAMILIES = {
+    "kl": [3],
+    "gan": [20, f"loss.adversarial={{{GAME}, num_layers: 2}}"],
+    "vq with every adversarial option": [
+        20,
+        VQ,
+        f"loss.adversarial={{{GAME}, num_layers: 1, discriminator: multiscale, num_scales: 2,"
+        " spectral_norm: true, loss: non_saturating, lecam_weight: 0.1, r1_weight: 10,"
+        " r1_every: 3}",
+    ],
+}
 
-rank, world_size = world()
-share = 4 // world_size
-mine = slice(rank * share, (rank + 1) * share)
-for step in range(3):
+
+def batch(step: int) -> Batch:
+    """This rank's share of the step's four images."""
+    rank, world_size = world()
+    share = 4 // world_size
+    mine = slice(rank * share, (rank + 1) * share)
     generator = torch.Generator().manual_seed(step)
     images = torch.rand(4, 3, 16, 16, generator=generator) * 2 - 1
-    keys = torch.arange(4 * step, 4 * step + 4)
-    batch = Batch(images[mine], keys[mine], [""] * share, [])
-    train_step(players, [batch], step, seed=7, clip_norm=1.0)
+    return Batch(images[mine], torch.arange(4 * step, 4 * step + 4)[mine], [""] * share, [])
 
-networks = [players.trainee]
-if players.discriminator is not None:
-    networks.append(accelerator.unwrap_model(players.discriminator))
-values = [v.double().flatten() for network in networks for v in network.state_dict().values()]
-torch.save(torch.cat(values), f"{out}-rank{rank}.pt")
+
+def state(players: Players) -> torch.Tensor:
+    networks = [n for n in (players.trainee, players.critic) if n is not None]
+    values = [value for network in networks for value in network.state_dict().values()]
+    return torch.cat([value.double().flatten() for value in values])
+
+
+path, out = sys.argv[1:]
+torch.set_default_dtype(torch.float64)
+accelerator = make_accelerator(config.load(Experiment, path, []).train, Path("unused"))
+ends = {}
+for family, (steps, *overrides) in FAMILIES.items():
+    torch.manual_seed(0)
+    experiment = config.load(Experiment, path, [*overrides, f"train.steps={steps}"])
+    players, _ = build_players(experiment, accelerator, None)
+    for step in range(steps):
+        set_learning_rates(players, experiment.train, step)
+        terms = train_step(players, [batch(step)], step, seed=7, clip_norm=1.0)
+    assert players.critic is None or "adversarial" in terms
+    ends[family] = state(players)
+torch.save(ends, f"{out}-rank{world()[0]}.pt")
 accelerator.end_training()

@@ -1,0 +1,125 @@
+"""NaN and infinity: found before an update, named, and answered alike on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ldm_ae.data.batch import Batch
+from ldm_ae.distributed import gather_texts, sum_over_ranks
+
+NonFinitePolicy = Literal["stop", "skip"]
+_MAX_NAMES = 8
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss term or a gradient is NaN or infinite; raised on every rank, before the update."""
+
+
+@dataclass
+class Guard:
+    """What follows a non-finite loss or gradient.
+
+    policy: `stop` raises; `skip` leaves the update out and counts it, but raises after more than
+        `limit` in a row. notes: what was skipped, for whoever prints.
+    """
+
+    policy: NonFinitePolicy = "stop"
+    limit: int = 10
+    num_skipped: int = 0
+    num_in_a_row: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def skip(self, error: NonFiniteError) -> None:
+        """Count one update that is left out; raise `error` if it must not be."""
+        if self.policy == "stop":
+            raise error
+        self.num_skipped += 1
+        self.num_in_a_row += 1
+        if self.num_in_a_row > self.limit:
+            raise NonFiniteError(
+                f"{error}. This was update {self.num_in_a_row} in a row to be skipped, and"
+                f" train.max_skipped={self.limit}"
+            ) from error
+        self.notes.append(f"update skipped: {error}")
+
+    def take_notes(self) -> list[str]:
+        notes, self.notes = self.notes, []
+        return notes
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One micro-batch: what went in, what came out, and the scalar terms of its loss."""
+
+    batch: Batch
+    outputs: Tensor
+    terms: dict[str, Tensor]
+
+
+def require_finite(evidence: list[Evidence], norm: Tensor | None) -> None:
+    """Raise NonFiniteError on every rank if a term or the gradient's norm of any rank is not
+    finite. One scalar leaves the device."""
+    values = [value for item in evidence for value in item.terms.values()]
+    if norm is not None:
+        values.append(norm)
+    finite = torch.stack([torch.isfinite(value.detach()).all() for value in values]).all()
+    num_bad_ranks = sum_over_ranks(1.0 - finite.to(torch.float32))
+    if float(num_bad_ranks) == 0:
+        return
+    texts = gather_texts("" if finite else _describe(evidence, norm))
+    raise NonFiniteError("; ".join(text for text in texts if text))
+
+
+def _describe(evidence: list[Evidence], norm: Tensor | None) -> str:
+    names = dict.fromkeys(
+        name for item in evidence for name, value in item.terms.items() if not _finite(value)
+    )
+    if len(names) > 1:
+        names.pop("loss", None)  # the sum of the others
+    what = f"non-finite {', '.join(names)}" if names else f"a gradient norm of {float(norm)}"  # type: ignore[arg-type]
+    in_pixels = _names(evidence, [item.batch.images for item in evidence])
+    if in_pixels:
+        return f"{what}; images that are not finite themselves: {in_pixels}"
+    in_outputs = _names(evidence, [item.outputs for item in evidence])
+    if in_outputs:
+        return f"{what}; reconstructions that are not finite: {in_outputs}"
+    everything = [name for item in evidence for name in item.batch.names]
+    return f"{what}; all images and reconstructions are finite, among: {_shorten(everything)}"
+
+
+def _names(evidence: list[Evidence], tensors: Iterable[Tensor]) -> str:
+    """Names of the images whose own tensor (B, ...) is not finite."""
+    found = [
+        name
+        for item, tensor in zip(evidence, tensors, strict=True)
+        for name, row in zip(item.batch.names, tensor, strict=True)
+        if not _finite(row)
+    ]
+    return _shorten(found)
+
+
+def _shorten(names: list[str]) -> str:
+    rest = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all())
+
+
+def quantizer_state(autoencoder: nn.Module) -> dict[str, Tensor]:
+    """A copy of what a forward pass itself moves: codes and their moving averages."""
+    quantizer = getattr(autoencoder, "quantize", None)
+    if quantizer is None:
+        return {}
+    return {name: value.clone() for name, value in quantizer.state_dict().items()}
+
+
+def restore_quantizer(autoencoder: nn.Module, state: dict[str, Tensor]) -> None:
+    if state:
+        autoencoder.quantize.load_state_dict(state)  # type: ignore[union-attr, operator]
