@@ -1,0 +1,41 @@
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+
+from ldm_ae.codec.ladder import MAX_VALUE, STEPS, dequantise, quantise, step
+
+
+def test_steps_never_change() -> None:
+    # A file names its step by the place in this table.
+    digest = hashlib.sha256(",".join(map(str, STEPS)).encode()).hexdigest()
+    assert digest[:16] == "06974ace478a9f7d"
+    assert len(STEPS) == 64 and STEPS[0] == 2048 and STEPS[-1] == 8
+    assert all(coarse > fine for coarse, fine in itertools.pairwise(STEPS))
+
+
+@pytest.mark.parametrize("quality", [-1, 64])
+def test_unknown_qualities_are_named(quality: int) -> None:
+    with pytest.raises(ValueError, match=f"quality={quality}: use 0"):
+        step(quality)
+
+
+@pytest.mark.parametrize("quality", [0, 31, 63])
+def test_error_is_at_most_half_a_step(quality: int) -> None:
+    latents = np.random.default_rng(0).normal(3, 2, (2, 5, 7)).astype(np.float32)
+    centre, unit = np.array([3.0, 2.5]), 2 / 256
+    symbols = quantise(latents, centre, unit, quality)
+    assert symbols.dtype == np.int64
+    back = dequantise(symbols * step(quality), centre, unit)
+    assert np.abs(back - latents).max() <= step(quality) * unit / 2 * (1 + 1e-6)
+
+
+def test_huge_latents_are_clipped_and_broken_ones_refused() -> None:
+    latents = np.array([1e30, -1e30, 0.0], dtype=np.float32).reshape(1, 1, 3)
+    symbols = quantise(latents, np.zeros(1), 1e-3, 63)
+    assert np.abs(symbols * step(63)).max() <= MAX_VALUE
+    assert symbols.ravel().tolist() == [MAX_VALUE // 8, -(MAX_VALUE // 8), 0]
+    latents[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        quantise(latents, np.zeros(1), 1e-3, 63)
