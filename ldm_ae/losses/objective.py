@@ -37,6 +37,8 @@ class LossConfig:
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
     codebook_weight: factor of the codebook and commitment terms (vq).
     rate_weight: factor of the latents' bits per pixel at the middle step (plain with model.rate).
+    rate_warmup_steps: the rate's weight rises linearly from 0 over these steps: bits are worth
+        little to a decoder that cannot use them yet, and what it gives up early is slow to return.
     learn_log_variance: train s in exp(-s) reconstruction + s (Rombach et al.'s code has it, but
         never gives it to the optimizer).
     """
@@ -55,6 +57,7 @@ class LossConfig:
     kl_warmup_steps: int = 0
     codebook_weight: float = 1.0
     rate_weight: float = 1.0
+    rate_warmup_steps: int = 0
     learn_log_variance: bool = False
     log_variance_init: float = 0.0
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
@@ -69,6 +72,7 @@ class LossConfig:
             "kl_warmup_steps",
             "codebook_weight",
             "rate_weight",
+            "rate_warmup_steps",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
@@ -117,15 +121,14 @@ class Objective:
 
     def penalty_weights(self, step: int) -> Mapping[str, float]:
         """Weight of each of the models' penalties at a training step."""
-        warmup = self.config.kl_warmup_steps
-        kl = self.kl_weight * (min(1.0, step / warmup) if warmup else 1.0)
+        kl = self.kl_weight * _warmup(step, self.config.kl_warmup_steps)
         codebook = self.config.codebook_weight
         return {
             "kl": kl,
             "kl_uniform": kl,
             "codebook": codebook,
             "commitment": codebook,
-            "rate": self.config.rate_weight,
+            "rate": self.config.rate_weight * _warmup(step, self.config.rate_warmup_steps),
             "bpp": 0.0,  # for the logs
         }
 
@@ -173,3 +176,7 @@ class Objective:
             assert output.log_scale is not None, "logit_laplace without a predicted scale"
             return logit_laplace(output.images, output.log_scale, images)
         return (l1 if self.config.reconstruction == "l1" else l2)(output.images, images)
+
+
+def _warmup(step: int, num_steps: int) -> float:
+    return min(1.0, step / num_steps) if num_steps else 1.0
