@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.convert.statistics import LatentStatistics
 from ldm_ae.models.base import Autoencoder
 
@@ -50,7 +51,7 @@ latents = model.encode(images)  # {encoded}, unscaled
 images = model.decode(latents)  # nominally in [-1, 1], not clamped
 ```
 
-A diffusion model sees `latents * {scaling_factor:.6g}`; pipelines divide by it again.
+A diffusion model sees `{scaled}`; pipelines undo it before they decode.
 {per_channel}
 ## Measured
 {tables}
@@ -78,9 +79,12 @@ def model_card(
     model: Autoencoder,
     statistics: LatentStatistics,
     tables: Mapping[str, Mapping[str, Any]],
-    per_channel: bool,
+    scaling: LatentScaling,
 ) -> str:
-    """Markdown. tables: by heading; values are numbers, text, or None for what is not known."""
+    """Markdown. tables: by heading; values are numbers, text, or None for what is not known.
+
+    scaling: what the export's config says, measured or kept.
+    """
     quantised = class_name == "VQModel"
     return _CARD.format(
         class_name=class_name,
@@ -93,10 +97,15 @@ def model_card(
         argument="vqvae" if quantised else "vae",
         pipelines="LDMPipeline" if quantised else "StableDiffusionPipeline or DiTPipeline",
         encoded="before quantisation" if quantised else "the posterior's mode",
-        scaling_factor=statistics.scaling_factor,
-        per_channel=_PER_CHANNEL if per_channel else "",
+        scaled=_scaled(scaling),
+        per_channel=_PER_CHANNEL if scaling.latents_std is not None else "",
         tables="".join(_table(heading, rows) for heading, rows in tables.items()),
     )
+
+
+def _scaled(scaling: LatentScaling) -> str:
+    shifted = f"(latents - {scaling.shift_factor:.6g})" if scaling.shift_factor else "latents"
+    return f"{shifted} * {scaling.scaling_factor:.6g}"
 
 
 def _table(heading: str, rows: Mapping[str, Any]) -> str:

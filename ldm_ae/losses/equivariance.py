@@ -12,13 +12,14 @@ step): every rank and a resumed run draw the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm_ae.data.batch import Batch
 from ldm_ae.models.noise import mix
 
 _STREAM = 0x45512D564145  # apart from the images' noise, which is keyed by position
@@ -76,6 +77,13 @@ def draw_transform(config: EquivarianceConfig, seed: int, step: int) -> Transfor
         return None
     scale = config.min_scale + (1 - config.min_scale) * float(share)
     return Transform(scale, int(4 * turn) if config.rotate else 0)
+
+
+def transformed(batches: list[Batch], transform: Transform | None, factor: int) -> list[Batch]:
+    """The images that the transformed latents of these batches should decode to."""
+    if transform is None:
+        return batches
+    return [replace(batch, images=transform.images(batch.images, factor)) for batch in batches]
 
 
 def _scaled(side: int, scale: float) -> int:

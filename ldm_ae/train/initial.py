@@ -1,0 +1,90 @@
+"""Training that starts from a model which exists already, with its encoder frozen perhaps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ldm_ae import config
+from ldm_ae.convert.pretrained import read_pretrained_config, read_pretrained_weights
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.build import build_model
+from ldm_ae.models.kl import KLConfig
+from ldm_ae.train.config import Experiment
+
+
+def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
+    """An experiment from YAML and overrides such as `train.lr=1e-4`.
+
+    What `model` does not say is taken from `model.init_from`, if that is set; with a frozen
+    encoder, `scaling` is, too, since the latents stay what they are. Raises ValueError for every
+    mistake in the config.
+    """
+    content = config.apply_overrides(config.read_yaml(path), overrides or [])
+    given = content.get("model")
+    source = given.get("init_from") if isinstance(given, dict) else None
+    if not isinstance(source, str) or given.get("kind", "kl") != "kl":
+        return config.build(Experiment, content, f"config {path}")
+    pretrained = read_pretrained_config(source)
+    content["model"] = _filled(given, config.plain(pretrained.model))
+    experiment = config.build(Experiment, content, f"config {path}")
+    if experiment.train.freeze_encoder and experiment.scaling is None:
+        return replace(experiment, scaling=pretrained.scaling)
+    return experiment
+
+
+def _filled(given: Any, defaults: Any) -> Any:
+    """Nested mappings, the given values first."""
+    if not (isinstance(given, dict) and isinstance(defaults, dict)):
+        return given
+    shared = {key: _filled(given[key], defaults[key]) for key in given.keys() & defaults.keys()}
+    return {**defaults, **given, **shared}
+
+
+def initial_model(experiment: Experiment) -> Autoencoder:
+    """A model with random weights, or those of `model.init_from`.
+
+    With a frozen encoder, nothing up to the latents' moments takes a gradient. Raises ValueError if
+    the config is not that of `model.init_from`, and as `read_pretrained_config`.
+    """
+    settings = experiment.model
+    model = build_model(settings)
+    if isinstance(settings, KLConfig) and settings.init_from is not None:
+        _require_same_shape(settings, settings.init_from)
+        model.load_state_dict(read_pretrained_weights(settings.init_from))
+    if experiment.train.freeze_encoder:
+        if experiment.scaling is None:
+            raise ValueError(
+                "train.freeze_encoder=true without scaling: the export could not keep it. Read the"
+                " config by ldm_ae.train.initial.load_experiment, which takes it from"
+                " model.init_from"
+            )
+        model.encoder.requires_grad_(False)
+        if model.quant_conv is not None:
+            model.quant_conv.requires_grad_(False)
+    return model
+
+
+def _require_same_shape(given: KLConfig, source: str) -> None:
+    ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
+    different = [
+        f"model.{k}={ours[k]} instead of {theirs[k]}" for k in ours if ours[k] != theirs[k]
+    ]
+    if different:
+        raise ValueError(
+            f"model.init_from={source} has another model: {'; '.join(different)}. Leave these keys"
+            " out; they are taken from there"
+        )
+
+
+def _shape(model: KLConfig) -> dict[str, Any]:
+    """What decides the weights and what is computed with them, by key."""
+    coder = asdict(model.coder)
+    del coder["gradient_checkpointing"]
+    coder["attention_factors"] = sorted(coder["attention_factors"])
+    return {
+        **{f"coder.{key}": value for key, value in coder.items()},
+        "latent_channels": model.latent_channels,
+        "quant_conv": model.quant_conv,
+    }
