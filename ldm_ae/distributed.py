@@ -25,16 +25,6 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return total
 
 
-def gather_texts(text: str) -> list[str]:
-    """The texts of all ranks, in rank order, on every rank."""
-    world_size = world()[1]
-    if world_size == 1:
-        return [text]
-    texts = [""] * world_size
-    dist.all_gather_object(texts, text)
-    return texts
-
-
 def take_across_ranks(rows: Tensor, indices: Tensor) -> Tensor:
     """Rows (N, d) of every rank, laid end to end in rank order, at indices (M,) -> (M, d).
 

@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,3 +20,28 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file and wait until it lies on the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries lie on the disk: a rename is only there after that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that no space, or no quota, is left."""
+    number = getattr(error, "errno", None)
+    # safetensors gives the system's error as text only.
+    texts = ("No space left on device", "os error 28", "Disk quota exceeded")
+    return number in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts)

@@ -13,7 +13,9 @@ def main() -> None:
     )
     parser.add_argument("run", metavar="RUN", help="the folder of a training run")
     parser.add_argument("out", metavar="OUT", help="the folder to write; must be new or empty")
-    parser.add_argument("--checkpoint", default="latest", help="`latest` or a checkpoint's name")
+    parser.add_argument(
+        "--checkpoint", default="latest", help="`latest`, `best`, or a checkpoint's name"
+    )
     parser.add_argument("--weights", choices=("ema", "model"), default="ema")
     parser.add_argument(
         "--per-channel-statistics",

@@ -21,7 +21,8 @@ from ldm_ae.data.validation import validation_images
 from ldm_ae.metrics.evaluate import evaluate, mean_scores, open_perceptual
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
-from ldm_ae.train.checkpoint import checkpoints_of
+from ldm_ae.models.kl import KLConfig
+from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
 
 # Crops that are measured: the whole training set if it lies between these, more crops of each
@@ -43,6 +44,7 @@ def export_run(
     """Export a run's checkpoint with statistics over its training images, training crops included,
     and scores on its validation images; returns the export's folder.
 
+    checkpoint: `latest`, `best` (by the run's train.best_metric), or a checkpoint's name.
     max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
     the images are elsewhere now. Raises ValueError for whatever is missing, and as `export`.
     """
@@ -54,7 +56,7 @@ def export_run(
     if not (run_dir / "config.yaml").is_file():
         raise ValueError(f"{run_dir} has no config.yaml: give the folder of a training run")
     experiment = config.load(Experiment, run_dir / "config.yaml", list(overrides))
-    folder = _checkpoint(run_dir, checkpoint)
+    folder = find_checkpoint(run_dir, checkpoint, experiment.train.best_metric, key="checkpoint")
     model = _open(folder / f"{weights}.safetensors", experiment)
     on_gpu = experiment.train.device != "cpu" and torch.cuda.is_available()
     model = model.to("cuda" if on_gpu else "cpu")
@@ -65,6 +67,7 @@ def export_run(
             **json.loads((folder / "state.json").read_text(encoding="utf-8")),
             "data": _data_name(experiment),
             "crop": f"{experiment.data.size} px",
+            **_origin(experiment),
         },
         "Validation": validation_scores(model, experiment),
     }
@@ -76,6 +79,7 @@ def export_run(
         resolved_config=config.dump(experiment),
         card=card,
         per_channel=per_channel,
+        scaling=experiment.scaling,
         overwrite=overwrite,
     )
 
@@ -126,17 +130,6 @@ def validation_scores(model: Autoencoder, experiment: Experiment) -> dict[str, A
     return scores
 
 
-def _checkpoint(run_dir: Path, which: str) -> Path:
-    existing = checkpoints_of(run_dir)
-    if which == "latest" and existing:
-        return existing[-1]
-    for folder in existing:
-        if folder.name == which:
-            return folder
-    names = ", ".join(folder.name for folder in existing) or "none"
-    raise ValueError(f"checkpoint={which}: {run_dir} has {names}")
-
-
 def _open(path: Path, experiment: Experiment) -> Autoencoder:
     if not path.is_file():
         raise ValueError(f"{path} does not exist: the checkpoint is not complete")
@@ -147,6 +140,14 @@ def _open(path: Path, experiment: Experiment) -> Autoencoder:
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path} does not fit the run's config.yaml: {error}") from error
     return model.eval()
+
+
+def _origin(experiment: Experiment) -> dict[str, str]:
+    model = experiment.model
+    if not isinstance(model, KLConfig) or model.init_from is None:
+        return {}
+    trained = "the decoder alone" if experiment.train.freeze_encoder else "all weights"
+    return {"started from": Path(model.init_from).name, "trained": trained}
 
 
 def _data_name(experiment: Experiment) -> str:

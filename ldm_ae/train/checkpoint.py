@@ -5,12 +5,14 @@ RUN/checkpoints/step-00001000/
     ema.safetensors     the averaged weights, same names
     training.pt         optimizers, loss scaler, discriminator, log-variance (tensors only)
     state.json          step, images seen
+    scores.json         validation scores, if this step was validated
 """
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,11 +20,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from ldm_ae.files import write_through
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.train.checkpoint_folders import SCORES, placing, rotate
 from ldm_ae.train.ema import WeightAverage
-from ldm_ae.train.steps import Players
+from ldm_ae.train.players import Players
 
 
 @dataclass(frozen=True)
@@ -33,33 +37,18 @@ class Progress:
     images_seen: int = 0
 
 
-def checkpoints_of(run_dir: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    return sorted((run_dir / "checkpoints").glob("step-" + "[0-9]" * 8))
-
-
-def find_checkpoint(run_dir: Path, which: str) -> Path:
-    """The checkpoint that `which` names: `latest`, a folder's name, or a path.
-
-    Raises ValueError if there is none.
-    """
-    existing = checkpoints_of(run_dir)
-    if which == "latest":
-        if not existing:
-            raise ValueError(
-                f"resume=latest: no checkpoint under {run_dir / 'checkpoints'};"
-                " start without --resume, or set train.run_dir to the run's folder"
-            )
-        return existing[-1]
-    for candidate in (run_dir / "checkpoints" / which, Path(which)):
-        if (candidate / "state.json").is_file():
-            return candidate
-    names = ", ".join(path.name for path in existing) or "none"
-    raise ValueError(f"resume={which}: no such checkpoint; {run_dir} has: {names}")
+def checkpoint_path(run_dir: Path, progress: Progress) -> Path:
+    return run_dir / "checkpoints" / f"step-{progress.step:08d}"
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    return Progress(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    """Raises ValueError if state.json is damaged or missing."""
+    try:
+        return Progress(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
+        ) from error
 
 
 def save_checkpoint(
@@ -68,24 +57,28 @@ def save_checkpoint(
     average: WeightAverage[Autoencoder],
     progress: Progress,
     keep: int,
+    *,
+    scores: Mapping[str, float] | None = None,
+    best_metric: str | None = None,
 ) -> Path:
-    """Write a checkpoint aside, rename it, then drop all but the newest `keep`."""
-    folder = run_dir / "checkpoints"
-    target = folder / f"step-{progress.step:08d}"
-    aside = folder / f".writing-{target.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        save_file(players.trainee.autoencoder.state_dict(), aside / "model.safetensors")
-        save_file(average.model.state_dict(), aside / "ema.safetensors")
-        torch.save(_training_state(players), aside / "training.pt")
-        (aside / "state.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    for old in checkpoints_of(run_dir)[:-keep]:
-        shutil.rmtree(old)
+    """Write a checkpoint aside, rename it, then drop all but the newest `keep` and the best.
+
+    scores: of the validation at this very step. Raises OSError if the disk is full or fails; what
+    was there before is then still there, and nothing else.
+    """
+    target = checkpoint_path(run_dir, progress)
+    with placing(target) as aside:
+        model, averaged = players.trainee.autoencoder.state_dict(), average.model.state_dict()
+        write_through(aside / "model.safetensors", save(model))
+        write_through(aside / "ema.safetensors", save(averaged))
+        # By way of memory: torch's own writer aborts the process when the disk is full.
+        packed = io.BytesIO()
+        torch.save(_training_state(players), packed)
+        write_through(aside / "training.pt", packed.getvalue())
+        if scores is not None:
+            write_through(aside / SCORES, json.dumps(dict(scores)).encode())
+        write_through(aside / "state.json", json.dumps(asdict(progress)).encode())
+    rotate(run_dir, keep, best_metric)
     return target
 
 
@@ -115,6 +108,7 @@ def _training_state(players: Players) -> dict[str, Any]:
     state: dict[str, Any] = {
         "optimizer": players.optimizer.state_dict(),
         "log_variance": players.trainee.log_variance.detach(),
+        "skipped": [players.guard.num_skipped, players.guard.num_in_a_row],
     }
     if players.accelerator.scaler is not None:
         state["scaler"] = players.accelerator.scaler.state_dict()
@@ -128,6 +122,7 @@ def _training_state(players: Players) -> dict[str, Any]:
 def _restore_training_state(players: Players, state: dict[str, Any]) -> None:
     _restore_optimizer(players.optimizer, state["optimizer"])
     players.trainee.log_variance.data.copy_(state["log_variance"])
+    players.guard.num_skipped, players.guard.num_in_a_row = state["skipped"]
     if players.accelerator.scaler is not None:
         players.accelerator.scaler.load_state_dict(state["scaler"])
     if players.discriminator is not None and players.discriminator_optimizer is not None:

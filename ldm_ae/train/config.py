@@ -4,13 +4,20 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ldm_ae.config import TAGGED_BY_KIND
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.data.config import DataConfig
 from ldm_ae.losses.objective import LossConfig
+from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE
+from ldm_ae.metrics.frechet import FrechetConfig
 from ldm_ae.models.dvae import DVAEConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
 from ldm_ae.models.vq import VQConfig
+from ldm_ae.train.non_finite import NonFinitePolicy
 from ldm_ae.train.schedules import LearningRateSchedule
+from ldm_ae.train.stages import Stage, require_growing
+
+Metric = Literal["psnr", "ssim", "ms_ssim", "lpips", "embedded", "frechet"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +31,22 @@ class TrainConfig:
     optimizer: `adamw`, or `muon`, which moves convolutions and linear layers by orthogonalised
         momentum at `muon_lr` and the rest by AdamW at `lr`; short runs learn much faster with it.
     precision: autocast's; the weights stay fp32.
+    non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
+        the update, naming the terms and images; `skip` leaves that update out on every rank, with
+        the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
+        stops after more than max_skipped in a row. Skip where single images are to blame, not
+        where training diverges.
     ema_decay: of the averaged weights, which are validated and exported.
     log_every, validate_every, checkpoint_every: in steps; the last step does all three.
     keep_checkpoints: how many of the newest stay.
+    best_metric: a validation score; the checkpoint that is best by it stays too, and each
+        validation that beats all before it is saved at once. null keeps no best one.
+    trackers: `tensorboard` (files under run_dir), `wandb` (its own package; WANDB_MODE=offline
+        keeps everything under run_dir), both or none.
+    frechet: a Fréchet distance at each validation, off without its network's weights.
+    progressive: stages of smaller crops before those of data.size, low resolution first.
+    freeze_encoder: train the decoder of model.init_from alone; latents, and their scaling, stay
+        bit for bit what they were.
     device: `auto` takes a GPU where there is one.
     """
 
@@ -44,12 +64,19 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    non_finite: NonFinitePolicy = "stop"
+    max_skipped: int = 10
     ema_decay: float = 0.999
     seed: int = 0
     log_every: int = 20
     validate_every: int = 1_000
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
+    best_metric: Metric | None = None
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    frechet: FrechetConfig = field(default_factory=FrechetConfig)
+    progressive: tuple[Stage, ...] = ()
+    freeze_encoder: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
@@ -57,7 +84,7 @@ class TrainConfig:
         for name in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 1 or more")
-        for name in ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay"):
+        for name in ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay", "max_skipped"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 0 or more")
         if self.lr <= 0:
@@ -70,12 +97,17 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a file under configs/ describes."""
+    """What a file under configs/ describes.
+
+    scaling: what the export tells pipelines to multiply latents by. null measures it, except that
+    a frozen encoder keeps that of model.init_from.
+    """
 
     model: Annotated[KLConfig | VQConfig | PlainConfig | DVAEConfig, TAGGED_BY_KIND]
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    scaling: LatentScaling | None = None
 
     def __post_init__(self) -> None:
         factor = self.model.coder.downsampling_factor
@@ -89,16 +121,68 @@ class Experiment:
                 f"data.channels={self.data.channels} but model.coder.image_channels="
                 f"{self.model.coder.image_channels}: make them equal"
             )
+        require_growing(self.train.progressive, self.data.size, factor)
         adversarial = self.loss.adversarial
-        if adversarial.weight > 0 and self.data.size < adversarial.smallest_image:
-            raise ValueError(
-                f"data.size={self.data.size} is too small for a discriminator with"
-                f" loss.adversarial.num_layers={adversarial.num_layers}: use"
-                f" {adversarial.smallest_image} or more, or fewer layers"
+        if adversarial.weight > 0:
+            self.require_images_of(
+                adversarial.smallest_image,
+                f"a discriminator with loss.adversarial.num_layers={adversarial.num_layers}",
+                ", or fewer layers (or num_scales)",
             )
+        self.require_images_of(self.loss.smallest_image, "the pixel terms of loss")
+        self._require_family()
         predicts_scale = isinstance(self.model, DVAEConfig) and self.model.predict_scale
         if (self.loss.reconstruction == "logit_laplace") != predicts_scale:
             raise ValueError(
                 "loss.reconstruction=logit_laplace and model.predict_scale=true (kind dvae) need"
                 f" each other; got {self.loss.reconstruction} and predict_scale={predicts_scale}"
+            )
+        self._require_best_metric()
+
+    @property
+    def smallest_image(self) -> int:
+        """The least side, in pixels, of the images that losses see."""
+        size = min([self.data.size, *(stage.size for stage in self.train.progressive)])
+        factor = self.model.coder.downsampling_factor
+        return self.loss.equivariance.smallest_image(size, factor)
+
+    def require_images_of(self, side: int, what: str, remedy: str = "") -> None:
+        """Raise ValueError if losses see images with sides below `side`, which `what` needs."""
+        smallest = self.smallest_image
+        if smallest < side:
+            found = f"data.size={self.data.size}"
+            if smallest < self.data.size:
+                found += f", {smallest} after train.progressive and loss.equivariance,"
+            raise ValueError(f"{found} is too small for {what}: use {side} or more{remedy}")
+
+    def _require_family(self) -> None:
+        kind = self.model.kind
+        if self.loss.equivariance.probability > 0 and kind not in ("kl", "plain"):
+            raise ValueError(
+                f"loss.equivariance.probability={self.loss.equivariance.probability} with"
+                f" model.kind={kind}: only latents without a codebook are transformed; use 0"
+            )
+        starts_from = self.model.init_from if isinstance(self.model, KLConfig) else None
+        if self.train.freeze_encoder and starts_from is None:
+            raise ValueError(
+                "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl)"
+                " whose decoder is to be trained"
+            )
+
+    def _require_best_metric(self) -> None:
+        metric, net = self.train.best_metric, self.loss.perceptual.net
+        missing = {
+            "lpips": "loss.perceptual.net=vgg, alex or squeeze" * (net in ("none", "embedded")),
+            "embedded": "loss.perceptual.net=embedded" * (net != "embedded"),
+            "frechet": "train.frechet.weights" * (self.train.frechet.weights is None),
+            "ms_ssim": f"data.size={MS_SSIM_MIN_SIDE} or more"
+            * (self.data.size < MS_SSIM_MIN_SIDE),
+        }
+        if metric is not None and missing.get(metric):
+            raise ValueError(f"train.best_metric={metric} needs {missing[metric]}")
+        unvalidated = self.data.validation_count == 0 and self.data.validation_path is None
+        if metric is not None and unvalidated and self.data.kind != "embedded":
+            raise ValueError(
+                f"train.best_metric={metric} needs validation images: set"
+                " data.validation_count or data.validation_path"
             )

@@ -1,9 +1,11 @@
-"""What a run shows: a progress bar, TensorBoard, a validation history, reconstruction grids."""
+"""What a run shows: a progress bar, trackers, a validation history, reconstruction grids."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,53 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_ae.data.batch import SkipLog
+from ldm_ae.files import replacing
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.vq import VQAutoencoder
+from ldm_ae.train.trackers import track_picture
 
 # What a validation prints above the bar; everything goes to the files.
-SHOWN = ("psnr", "ssim", "lpips", "embedded", "codebook_share", "codebook_perplexity")
+SHOWN = ("psnr", "ssim", "lpips", "embedded", "frechet", "codebook_share", "codebook_perplexity")
+IN_BAR = (
+    "loss",
+    "reconstruction",
+    "perceptual",
+    "kl",
+    "kl_uniform",
+    "commitment",
+    "bpp",
+    "adversarial",
+)
+
+
+def codebook_terms(model: Autoencoder) -> dict[str, Tensor]:
+    """A VQ model's use of its codes in training, over all ranks, on the device: the share that
+    the last pass chose, and the perplexity of the moving counts where there are some."""
+    if not isinstance(model, VQAutoencoder):
+        return {}
+    codebook = model.quantize
+    terms = {"codebook_share": (codebook.passes_unused == 0).float().mean()}
+    if codebook.config.update == "ema":
+        shares = codebook.ema_count / codebook.ema_count.sum()
+        terms["codebook_perplexity"] = torch.special.entr(shares).sum().exp()
+    return terms
 
 
 def forget_validations_after(run_dir: Path, step: int) -> None:
-    """Drop the lines of a validation history that a resumed run will write again."""
+    """Drop the lines of a validation history that a resumed run will write again, and one that a
+    kill cut short."""
     path = run_dir / "validation.jsonl"
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(kept), encoding="utf-8")
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except ValueError:
+            continue
+    with replacing(path) as aside:
+        aside.write_bytes(b"".join(kept))
 
 
 class RunLog:
@@ -47,49 +84,65 @@ class RunLog:
             mininterval=1.0,
             disable=not accelerator.is_main_process,
         )
-        self._images, self._since = 0, time.perf_counter()
+        self._restart_clock()
 
-    def advance(self, num_images: int, skipped: list[str]) -> None:
-        """Count one step over `num_images` images of all ranks."""
+    def _restart_clock(self) -> None:
+        self._images, self._waited, self._since = 0, 0.0, time.perf_counter()
+
+    @contextlib.contextmanager
+    def waiting_for_data(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
+
+    def advance(self, num_images: int, skipped: list[str], notes: list[str]) -> None:
+        """Count one step over `num_images` images of all ranks. skipped: images that were
+        replaced, named once each. notes: lines to print."""
         self._images += num_images
         self.bar.update()
         for line in self.skips.add(skipped):
             self.bar.write(f"skipped {line}")  # by whichever rank met it
+        for note in notes:
+            self.message(note)
 
-    def terms(self, step: int, terms: dict[str, Tensor], learning_rate: float) -> None:
-        """Log scalars, averaged over ranks; called by every rank when they are due."""
-        names = sorted(terms)
-        values = torch.stack([terms[name].float() for name in names])
-        means = self.accelerator.reduce(values, reduction="mean")
-        skipped = torch.tensor(float(self.skips.num_images), device=values.device)
-        num_skipped = int(self.accelerator.reduce(skipped, reduction="sum"))
+    def terms(self, step: int, terms: dict[str, Tensor], rates: dict[str, float]) -> None:
+        """Log scalars, averaged over ranks; called by every rank when they are due. rates:
+        learning rates by name."""
         elapsed = time.perf_counter() - self._since
-        scalars = dict(zip(names, means.tolist(), strict=True))
+        names = sorted(terms)
+        values = [terms[name].detach().float() for name in names]
+        device = values[0].device
+        own = [self._waited / elapsed, float(self.skips.num_images)]
+        means = self.accelerator.reduce(
+            torch.stack([*values, *torch.tensor(own, device=device)]), reduction="mean"
+        )
+        *numbers, waited, skipped = means.tolist()  # the one moment when they leave the device
+        scalars = dict(zip(names, numbers, strict=True))
         rate = self._images / elapsed
-        self._images, self._since = 0, time.perf_counter()
-        shown = {name: f"{scalars[name]:.4g}" for name in names if name != "grad_norm"}
+        shown = {name: f"{scalars[name]:.4g}" for name in IN_BAR if name in scalars}
         self.bar.set_postfix({**shown, "images/s": f"{rate:.1f}"}, refresh=False)
-        extra = {"learning_rate": learning_rate, "images_per_second": rate}
-        if num_skipped:
-            extra["skipped_images"] = num_skipped
-        self.accelerator.log({f"train/{k}": v for k, v in (scalars | extra).items()}, step=step)
+        scalars |= {**rates, "images_per_second": rate, "data_wait_share": waited}
+        if skipped:
+            scalars["skipped_images"] = round(skipped * self.accelerator.num_processes)
+        self.accelerator.log({f"train/{k}": v for k, v in scalars.items()}, step=step)
+        self._restart_clock()
 
     def validation(self, step: int, scores: dict[str, Any], grid: NDArray[np.uint8]) -> None:
-        """scores: numbers (or None) by name; grid: (H, W, 3). For the main process alone."""
-        with (self.run_dir / "validation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **scores}) + "\n")
+        """scores: numbers (or None) by name; grid: (H, W, 3)."""
+        if self.accelerator.is_main_process:
+            self._write_validation(step, scores, grid)
         numbers = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
         self.accelerator.log({f"validation/{k}": v for k, v in numbers.items()}, step=step)
-        previews = self.run_dir / "previews"
-        previews.mkdir(exist_ok=True)
-        Image.fromarray(grid).save(previews / f"step-{step:08d}.png")
-        for tracker in self.accelerator.trackers:
-            if tracker.name == "tensorboard":
-                tag = "validation/reconstructions"
-                tracker.writer.add_image(tag, grid, step, dataformats="HWC")
+        track_picture(self.accelerator, "validation/reconstructions", grid, step)
         shown = ", ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k in SHOWN)
         self.message(f"step {step}: {shown}")
-        self._images, self._since = 0, time.perf_counter()
+        self._restart_clock()
+
+    def _write_validation(self, step: int, scores: dict[str, Any], grid: NDArray[np.uint8]) -> None:
+        with (self.run_dir / "validation.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **scores}) + "\n")
+        with replacing(self.run_dir / "previews" / f"step-{step:08d}.png") as aside:
+            Image.fromarray(grid).save(aside, format="png")
 
     def message(self, text: str) -> None:
         """A line above the bar, on the main process."""

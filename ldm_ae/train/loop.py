@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,31 +12,50 @@ from ldm_ae.convert.run import export_run
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images
-from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from ldm_ae.files import replacing
+from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
+from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.logging import RunLog, forget_validations_after
+from ldm_ae.train.keeper import Keeper
+from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
 from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
     make_accelerator,
-    set_learning_rate,
+    open_frechet,
+    seed_step,
+    set_learning_rates,
     starting_point,
 )
+from ldm_ae.train.stages import staged_batches
 from ldm_ae.train.steps import train_step
+from ldm_ae.train.stopping import StopRequest, TrainingStopped
+from ldm_ae.train.trackers import start_trackers
 from ldm_ae.train.validation import validate
 
 
 def train(experiment: Experiment, resume: str | None = None) -> Path:
     """Train, validate, checkpoint and export; returns the export's folder.
 
-    resume: `latest`, a checkpoint's name or its path; None starts anew.
+    resume: `latest`, `auto` (the latest if there is one), a checkpoint's name or its path; None
+    starts anew. A run that was complete is only exported again.
     Raises ValueError for anything wrong with the config, the data or the surroundings, before
-    the first file is written; FloatingPointError when the gradient is not finite.
+    the first file is written; FloatingPointError when a loss or gradient is not finite;
+    TrainingStopped after SIGTERM or SIGINT, with everything saved; OSError that names the folder
+    and the last checkpoint when the disk is full.
     """
+    with naming_full_disk(Path(experiment.train.run_dir)):
+        return _train(experiment, resume)
+
+
+def _train(experiment: Experiment, resume: str | None) -> Path:
     config = experiment.train
     run_dir = Path(config.run_dir)
-    checkpoint = starting_point(run_dir, resume)
     accelerator = make_accelerator(config, run_dir)
+    if accelerator.is_main_process:
+        recover(run_dir)
+    accelerator.wait_for_everyone()
+    checkpoint = starting_point(run_dir, resume, config.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
 
     torch.manual_seed(config.seed)
@@ -52,40 +72,65 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
     players, average = build_players(experiment, accelerator, perceptual)
     if checkpoint:
         progress = load_checkpoint(checkpoint, players, average)
-
-    if accelerator.is_main_process:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(dump(experiment), encoding="utf-8")
-        forget_validations_after(run_dir, progress.step)
-    accelerator.init_trackers("tensorboard")
-    log = RunLog(accelerator, run_dir, config.steps, progress.step)
     images = [to_float(image[None]).to(accelerator.device) for _, image in held_out]
-    batches = loader.batches(progress.images_seen)
+    frechet = open_frechet(experiment, images, loader)
 
-    for step in range(progress.step, config.steps):
-        micro_batches = [next(batches) for _ in range(config.accumulation)]
-        learning_rate = set_learning_rate(players, config, step)
-        players.trainee.autoencoder.set_step(step)
-        terms = train_step(players, micro_batches, step, config.seed, config.clip_norm)
-        average.update(players.trainee.autoencoder, step)
+    resolved = dump(experiment)
+    if accelerator.is_main_process:
+        with replacing(run_dir / "config.yaml") as aside:
+            aside.write_text(resolved, encoding="utf-8")
+        forget_validations_after(run_dir, progress.step)
+    start_trackers(accelerator, run_dir, progress.step, resolved)
+    log = RunLog(accelerator, run_dir, config.steps, progress.step)
+    if frechet is not None:
+        log.message(frechet.describe())
+    keeper = Keeper(run_dir, config, players, average)
+    batches = staged_batches(
+        loader, config.progressive, config.accumulation, progress.step, progress.images_seen
+    )
 
-        seen = config.batch_size * config.accumulation * accelerator.num_processes
-        progress = Progress(step + 1, progress.images_seen + seen)
-        log.advance(seen, [line for batch in micro_batches for line in batch.skipped])
-        last = progress.step == config.steps
-        if last or progress.step % config.log_every == 0:
-            log.terms(progress.step, terms, learning_rate)
-        if images and (last or progress.step % config.validate_every == 0):
-            if accelerator.is_main_process:
-                log.validation(progress.step, *validate(average.model, images, perceptual))
-            accelerator.wait_for_everyone()
-        if last or progress.step % config.checkpoint_every == 0:
-            if accelerator.is_main_process:
-                save_checkpoint(run_dir, players, average, progress, config.keep_checkpoints)
-            accelerator.wait_for_everyone()
+    scores: dict[str, Any] | None = None
+    with StopRequest() as stop:
+        while progress.step < config.steps and not stop.agreed():
+            step = progress.step
+            with log.waiting_for_data():
+                micro_batches = [next(batches) for _ in range(config.accumulation)]
+            seed_step(config.seed, step, accelerator.process_index)
+            rates = set_learning_rates(players, config, step)
+            players.trainee.autoencoder.set_step(step)
+            terms = train_step(players, micro_batches, step, config.seed, config.clip_norm)
+            average.update(players.trainee.autoencoder, step)
+
+            seen = config.batch_size * config.accumulation * accelerator.num_processes
+            progress = Progress(step + 1, progress.images_seen + seen)
+            skipped = [line for batch in micro_batches for line in batch.skipped]
+            log.advance(seen, skipped, players.guard.take_notes())
+            if _due(progress, config.log_every, config.steps):
+                terms |= codebook_terms(players.trainee.autoencoder)
+                log.terms(progress.step, terms, rates)
+            scores = None
+            if images and _due(progress, config.validate_every, config.steps):
+                scores, grid = validate(average.model, images, perceptual, frechet)
+                log.validation(progress.step, scores, grid)
+            if _due(progress, config.checkpoint_every, config.steps) or keeper.beats_the_best(
+                scores
+            ):
+                keeper.save(progress, scores)
+        if stop.agreed():
+            saved = keeper.save(progress, scores)
+            log.close()
+            raise TrainingStopped(
+                f"stopped by {stop.name} after step {progress.step}; everything is in {saved}:"
+                " go on with --resume latest"
+            )
     log.close()
     export_dir = run_dir / "export"
     # The process group is gone by now: the others need not wait for a long export.
     if accelerator.is_main_process:
         export_run(run_dir, export_dir, checkpoint=f"step-{progress.step:08d}", overwrite=True)
     return export_dir
+
+
+def _due(progress: Progress, every: int, steps: int) -> bool:
+    """Whether something that comes every so many steps, and at the last one, is due."""
+    return progress.step == steps or progress.step % every == 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import (
@@ -12,31 +14,42 @@ from accelerate.utils import (
     GradientAccumulationPlugin,
     ProjectConfiguration,
 )
+from torch import Tensor
 
-from ldm_ae.losses.discriminator import PatchDiscriminator
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.losses.critic import build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
+from ldm_ae.metrics.mobilenet import FrechetNetwork
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.build import build_model
-from ldm_ae.train.checkpoint import checkpoints_of, find_checkpoint
+from ldm_ae.models.noise import mix
+from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.ema import WeightAverage
+from ldm_ae.train.frechet import FrechetJudge
+from ldm_ae.train.initial import initial_model
 from ldm_ae.train.muon import Muon, muon_groups
+from ldm_ae.train.non_finite import Guard
+from ldm_ae.train.players import Players, Trainee
 from ldm_ae.train.schedules import learning_rate_factor
-from ldm_ae.train.steps import Players, Trainee
+from ldm_ae.train.trackers import require_trackers
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 DISCRIMINATOR_BETAS = (0.5, 0.9)
 
 
-def starting_point(run_dir: Path, resume: str | None) -> Path | None:
-    """The checkpoint to go on from, or None for a new run.
+def starting_point(
+    run_dir: Path, resume: str | None, best_metric: str | None = None
+) -> Path | None:
+    """The checkpoint to go on from, or None for a new run; `auto` goes on if it can.
 
     Raises ValueError if a new run would mix with an old one's checkpoints.
     """
     existing = checkpoints_of(run_dir)
+    if resume == "auto":
+        resume = "latest" if existing else None
     if resume is not None:
-        chosen = find_checkpoint(run_dir, resume)
+        chosen = find_checkpoint(run_dir, resume, best_metric)
         newer = [path.name for path in existing if path.name > chosen.name]
         if newer:
             raise ValueError(
@@ -64,11 +77,12 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
         raise ValueError(
             "train.precision=fp16 needs a GPU: on a CPU use train.precision=bf16 or fp32"
         )
+    require_trackers(config.trackers)
     accelerator = Accelerator(
         mixed_precision=MIXED_PRECISION[config.precision],
         cpu=wants_cpu,
-        log_with="tensorboard",
-        project_config=ProjectConfiguration(logging_dir=str(run_dir)),
+        log_with=list(config.trackers) or None,
+        project_config=ProjectConfiguration(logging_dir=str(run_dir / "tensorboard")),
         # Accumulation is the step's own; Accelerate would divide the loss once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         # Codebooks are equal on every rank by construction; batch norms keep their own.
@@ -89,36 +103,34 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
 
     Raises ValueError if it cannot be had, or cannot see images as small as the crops.
     """
-    loss, size = experiment.loss, experiment.data.size
+    loss = experiment.loss
     if loss.perceptual.net == "none":
-        if loss.perceptual_weight > 0:
-            raise ValueError(
-                f"loss.perceptual_weight={loss.perceptual_weight} with loss.perceptual.net=none:"
-                " name a network, or set the weight to 0"
-            )
+        for name in ("perceptual_weight", "gram_weight"):
+            if getattr(loss, name) > 0:
+                raise ValueError(
+                    f"loss.{name}={getattr(loss, name)} with loss.perceptual.net=none: name a"
+                    " network, or set the weight to 0"
+                )
         return None
     perceptual = build_perceptual(loss.perceptual).to(device)
-    smallest = perceptual.network.min_size
-    if size < smallest:
-        raise ValueError(
-            f"data.size={size} is too small for {perceptual.name}: use {smallest} or more"
-        )
+    experiment.require_images_of(perceptual.network.min_size, perceptual.name)
     return perceptual
 
 
 def build_players(
     experiment: Experiment, accelerator: Accelerator, perceptual: PerceptualLoss | None
 ) -> tuple[Players, WeightAverage[Autoencoder]]:
-    """Networks with random weights, the same on every rank, and their optimizers, prepared."""
+    """Networks, the same on every rank, and their optimizers, prepared."""
     config, loss = experiment.train, experiment.loss
-    trainee = Trainee(build_model(experiment.model), loss).to(accelerator.device)
+    trainee = Trainee(initial_model(experiment), loss).to(accelerator.device)
     average = WeightAverage(trainee.autoencoder, config.ema_decay)
     model, prepared = accelerator.prepare(trainee, _optimizer(trainee, config))
-    used = perceptual if loss.perceptual_weight > 0 else None
+    used = perceptual if loss.needs_perceptual else None
     objective = Objective(loss, used, trainee.autoencoder.regularized_per_value)
-    players = Players(accelerator, objective, trainee, model, prepared)
+    guard = Guard(config.non_finite, config.max_skipped)
+    players = Players(accelerator, objective, trainee, model, prepared, guard=guard)
     if loss.adversarial.weight > 0:
-        _add_discriminator(players, experiment)
+        _add_discriminator(players, experiment, perceptual)
     return players, average
 
 
@@ -130,27 +142,69 @@ def _optimizer(trainee: Trainee, config: TrainConfig) -> torch.optim.Optimizer:
     return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _add_discriminator(players: Players, experiment: Experiment) -> None:
-    config, train = experiment.loss.adversarial, experiment.train
-    discriminator = PatchDiscriminator(
-        experiment.data.channels, config.base_channels, config.num_layers, config.norm
-    ).to(players.accelerator.device)
+def _add_discriminator(
+    players: Players, experiment: Experiment, perceptual: PerceptualLoss | None
+) -> None:
+    config = experiment.loss.adversarial
+    critic = build_critic(config, experiment.data.channels, perceptual)
+    players.critic = critic.to(players.accelerator.device)
     optimizer = torch.optim.AdamW(
-        discriminator.parameters(), lr=train.lr, betas=DISCRIMINATOR_BETAS, weight_decay=0.0
+        critic.parameters(),
+        lr=config.lr or experiment.train.lr,
+        betas=DISCRIMINATOR_BETAS,
+        weight_decay=0.0,
     )
     players.discriminator, players.discriminator_optimizer = players.accelerator.prepare(
-        discriminator, optimizer
+        critic, optimizer
     )
 
 
-def set_learning_rate(players: Players, config: TrainConfig, step: int) -> float:
-    """Set every optimizer's learning rate for the update after `step` updates."""
+def set_learning_rates(players: Players, config: TrainConfig, step: int) -> dict[str, float]:
+    """Set every optimizer's learning rate for the update after `step` updates; returns them by
+    the names they are logged under."""
     factor = learning_rate_factor(
         step, config.steps, config.warmup_steps, config.lr_schedule, config.final_lr_factor
     )
-    for optimizer in (players.optimizer, players.discriminator_optimizer):
-        if optimizer is not None:
-            for group in optimizer.param_groups:
-                peak = config.muon_lr if group.get("orthogonal") else config.lr
-                group["lr"] = peak * factor
-    return config.lr * factor
+    rates = {"learning_rate": config.lr * factor}
+    for group in players.optimizer.param_groups:
+        muon = group.get("orthogonal", False)
+        group["lr"] = (config.muon_lr if muon else config.lr) * factor
+        if muon:
+            rates["learning_rate_muon"] = group["lr"]
+    if players.critic is not None and players.discriminator_optimizer is not None:
+        adversarial = players.objective.config.adversarial
+        own = adversarial.lr_factor(players.critic.num_updates)
+        for group in players.discriminator_optimizer.param_groups:
+            group["lr"] = (adversarial.lr or config.lr) * factor * own
+            rates["learning_rate_discriminator"] = group["lr"]
+    return rates
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Start the process' own random numbers anew, as a function of the step: whatever draws from
+    them goes on after a resume as if nothing had happened."""
+    number = mix(seed, step, rank)
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+
+
+def open_frechet(
+    experiment: Experiment, images: list[Tensor], loader: TrainLoader
+) -> FrechetJudge | None:
+    """The Fréchet distance of the config with its floor, or None. Called by every rank.
+
+    images: all validation images (1, C, H, W) on the device. Raises ValueError if there are fewer
+    than two, or the network's file does not fit.
+    """
+    weights = experiment.train.frechet.weights
+    if weights is None:
+        return None
+    if len(images) < 2:
+        raise ValueError(
+            f"train.frechet.weights={weights} needs 2 or more validation images: set"
+            " data.validation_count or data.validation_path"
+        )
+    judge = FrechetJudge(FrechetNetwork(weights).to(images[0].device), images)
+    judge.measure_floor((batch.images for batch in loader.batches()), loader.num_images)
+    return judge

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from ldm_ae.data.batch import Batch
+from ldm_ae.files import write_through
 from ldm_ae.train.checkpoint import (
     Progress,
-    checkpoints_of,
-    find_checkpoint,
     load_checkpoint,
     read_progress,
     save_checkpoint,
 )
+from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_scores
 from ldm_ae.train.setup import build_players, make_accelerator
 from ldm_ae.train.steps import train_step
 
@@ -32,9 +32,12 @@ def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
     train_step(players, [batch], 1, seed=0, clip_norm=1.0)
     with torch.no_grad():
         players.trainee.log_variance.fill_(0.7)
+    players.guard.num_skipped, players.guard.num_in_a_row = 5, 2
     folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
     other, other_average = state(make_experiment, 1)
     assert load_checkpoint(folder, other, other_average) == Progress(3, 24)
+    assert (other.guard.num_skipped, other.guard.num_in_a_row) == (5, 2)
+    assert other.critic.num_updates == players.critic.num_updates == 1
     for ours, theirs in (
         (players.trainee, other.trainee),
         (average.model, other_average.model),
@@ -68,6 +71,9 @@ def test_a_damaged_file_is_named(make_experiment, tmp_path: Path) -> None:
     (folder / "ema.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match="step-00000003 is damaged"):
         load_checkpoint(folder, players, average)
+    (folder / "state.json").write_text('{"step": 3')
+    with pytest.raises(ValueError, match="step-00000003 is damaged"):
+        read_progress(folder)
 
 
 def test_only_the_newest_are_kept_and_found(make_experiment, tmp_path: Path) -> None:
@@ -87,11 +93,45 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_else(
     players, average = state(make_experiment, 0)
     save_checkpoint(tmp_path, players, average, Progress(1, 1), keep=1)
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "training.pt":
+            path.write_bytes(content[:10])
+            raise OSError(28, "No space left on device")
+        write_through(path, content)
 
-    monkeypatch.setattr("ldm_ae.train.checkpoint.torch.save", full)
+    monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, players, average, Progress(2, 2), keep=1)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert read_progress(find_checkpoint(tmp_path, "latest")).step == 1
+
+
+def test_scores_stay_with_their_checkpoint(make_experiment, tmp_path: Path) -> None:
+    players, average = state(make_experiment, 0)
+    for step, psnr in ((1, 30.0), (2, 20.0), (3, 10.0)):
+        save_checkpoint(
+            tmp_path,
+            players,
+            average,
+            Progress(step, step),
+            keep=1,
+            scores={"psnr": psnr},
+            best_metric="psnr",
+        )
+    assert [path.name for path in checkpoints_of(tmp_path)] == ["step-00000001", "step-00000003"]
+    assert read_scores(find_checkpoint(tmp_path, "best", "psnr")) == {"psnr": 30.0}
+
+
+def test_every_file_is_written_through(
+    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    players, average = state(make_experiment, 0)
+    written = []
+
+    def note(path: Path, content: bytes) -> None:
+        written.append(path.name)
+        write_through(path, content)
+
+    monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", note)
+    folder = save_checkpoint(tmp_path, players, average, Progress(1, 1), keep=1, scores={})
+    assert sorted(written) == sorted(path.name for path in folder.iterdir())

@@ -23,6 +23,11 @@ LOGIT = "loss.reconstruction=logit_laplace"
         ("loss.adversarial={weight: 1, num_layers: 3}", "data.size=16 is too small for a disc"),
         ("train.sped=1", "train.sped: unknown key"),
         ("train.lr=fast", "train.lr=fast"),
+        ("train.best_metric=frechet", "best_metric=frechet needs train.frechet.weights"),
+        ("train.best_metric=lpips", "best_metric=lpips needs loss.perceptual.net=vgg"),
+        ("train.best_metric=embedded", "best_metric=embedded needs loss.perceptual.net=embedded"),
+        ("train.best_metric=ms_ssim", "best_metric=ms_ssim needs data.size=161"),
+        ("train.trackers=[mlflow]", "train.trackers"),
     ],
 )
 def test_bad_values_are_named(make_experiment, override: str, message: str) -> None:

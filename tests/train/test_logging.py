@@ -1,11 +1,22 @@
 import json
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ldm_ae.train.logging import RunLog, forget_validations_after
+from ldm_ae.models.build import build_model
+from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.vq import VQConfig
+from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
 from ldm_ae.train.setup import make_accelerator
+from ldm_ae.train.trackers import start_trackers
+
+CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
 
 
 def test_validations_of_an_abandoned_stretch_are_dropped(tmp_path: Path) -> None:
@@ -13,21 +24,56 @@ def test_validations_of_an_abandoned_stretch_are_dropped(tmp_path: Path) -> None
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (2, 4, 6)))
     forget_validations_after(tmp_path, 4)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
+    with path.open("a") as file:
+        file.write('{"step": 4, "ps')  # a kill came while it was written
+    forget_validations_after(tmp_path, 4)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
     forget_validations_after(tmp_path / "nowhere", 4)  # nothing to forget is no error
 
 
 def test_scores_pictures_and_skips_reach_their_files(make_experiment, tmp_path: Path) -> None:
     accelerator = make_accelerator(make_experiment().train, tmp_path)
-    accelerator.init_trackers("tensorboard")
+    start_trackers(accelerator, tmp_path, 0, "resolved: config")
     log = RunLog(accelerator, tmp_path, total=2, start=0)
-    log.advance(4, ["a.png: truncated", "a.png: truncated"])
-    log.terms(1, {"loss": torch.tensor(0.5)}, learning_rate=1e-3)
+    with log.waiting_for_data():
+        time.sleep(0.01)
+    log.advance(4, ["a.png: truncated", "a.png: truncated"], ["update skipped"])
+    log.terms(1, {"loss": torch.tensor(0.5)}, {"learning_rate_muon": 1e-3})
     log.validation(1, {"psnr": 20.0, "ms_ssim": None}, np.zeros((8, 8, 3), np.uint8))
     assert (log.skips.num_replaced, log.skips.num_images) == (2, 1)
     log.close()
     line = json.loads((tmp_path / "validation.jsonl").read_text())
     assert line == {"step": 1, "psnr": 20.0, "ms_ssim": None}
     assert (tmp_path / "previews" / "step-00000001.png").is_file()
-    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").glob("events*"))
-    for tag in (b"train/loss", b"train/skipped_images", b"validation/psnr", b"reconstructions"):
-        assert tag in events
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "ldm_ae")).Reload()
+    values = {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]}
+    assert values["train/loss"] == 0.5
+    assert values["train/skipped_images"] == 1
+    assert values["train/learning_rate_muon"] == pytest.approx(1e-3)
+    assert 0 < values["train/data_wait_share"] <= 1
+    assert values["validation/psnr"] == 20
+    assert events.Tags()["images"] == ["validation/reconstructions"]
+
+
+def test_what_a_killed_stretch_logged_is_hidden(make_experiment, tmp_path: Path) -> None:
+    for start, stop in ((0, 5), (3, 4)):  # killed after 5 steps, the last checkpoint at 3
+        accelerator = make_accelerator(make_experiment().train, tmp_path)
+        start_trackers(accelerator, tmp_path, start, "")
+        for step in range(start + 1, stop + 1):
+            accelerator.log({"train/loss": float(start)}, step=step)
+        accelerator.end_training()
+        time.sleep(1.1)  # files are ordered by the second of their making
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "ldm_ae")).Reload()
+    found = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert found == [(1, 0.0), (2, 0.0), (3, 0.0), (4, 3.0)]
+
+
+def test_use_of_codes_in_training() -> None:
+    config = VQConfig(coder=CODER, codebook=CodebookConfig(size=4))
+    model = build_model(config)
+    model.quantize.passes_unused.copy_(torch.tensor([0, 0, 0, 7]))
+    model.quantize.ema_count.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    terms = codebook_terms(model)
+    assert float(terms["codebook_share"]) == 0.75
+    assert float(terms["codebook_perplexity"]) == pytest.approx(2.0)
+    assert codebook_terms(build_model(KLConfig(coder=CODER))) == {}

@@ -1,17 +1,24 @@
 """Whole runs, end to end: what they leave behind, that they resume, and that they learn."""
 
+import errno
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import ldm_ae
+import ldm_ae.train.loop as loop
 from ldm_ae import config
+from ldm_ae.convert.run import export_run
+from ldm_ae.files import write_through
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.loop import train
 
@@ -27,7 +34,8 @@ FAMILIES = {
         "loss.reconstruction=logit_laplace",
     ],
     "kl with a discriminator": [
-        "loss.adversarial={weight: 0.5, start_step: 2, num_layers: 2, base_channels: 8}"
+        "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8,"
+        " discriminator_warmup_steps: 1, ramp_steps: 3, lecam_weight: 0.01}"
     ],
     "kl by Muon, accumulated": [
         "train.optimizer=muon",
@@ -54,7 +62,7 @@ def test_every_family_trains_exports_and_loads(name: str, make_experiment) -> No
     (line,) = (run / "validation.jsonl").read_text().splitlines()
     assert json.loads(line)["psnr"] > 3
     assert (run / "previews" / "step-00000004.png").is_file()
-    assert list((run / "tensorboard").glob("events*"))
+    assert list((run / "tensorboard").rglob("events*"))
     model = ldm_ae.load(export)
     channels = experiment.data.channels
     with torch.no_grad():
@@ -123,3 +131,102 @@ def test_broken_images_are_skipped_and_named_once(make_experiment, photos: Path,
     train(make_experiment("train.steps=8", "data.validation_count=0"))
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count("skipped broken.png") == 1
+
+
+def test_process_random_numbers_are_a_function_of_the_step(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = {}
+    step = loop.train_step
+
+    def drawing(players, batches, at, *rest):
+        draws.setdefault(at, []).append((torch.rand(()).item(), random.random(), np.random.rand()))
+        return step(players, batches, at, *rest)
+
+    monkeypatch.setattr(loop, "train_step", drawing)
+    experiment = make_experiment()
+    train(experiment)
+    shutil.rmtree(Path(experiment.train.run_dir) / "checkpoints" / "step-00000004")
+    train(experiment, "latest")
+    assert [len(found) for found in draws.values()] == [1, 1, 2, 2]
+    assert all(len(set(found)) == 1 for found in draws.values())
+    assert len({found[0] for found in draws.values()}) == 4
+
+
+def test_scalars_stay_on_the_device_until_they_are_due(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = loop.train_step
+
+    def unreadable(players, batches, at, *rest):
+        terms = step(players, batches, at, *rest)
+        due = (at + 1) % 2 == 0
+        return terms if due else {name: value.to("meta") for name, value in terms.items()}
+
+    monkeypatch.setattr(loop, "train_step", unreadable)  # a meta tensor has no value to read
+    assert train(make_experiment("train.log_every=2")).is_dir()
+
+
+def test_the_best_is_saved_at_once_and_can_be_exported(
+    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psnrs = iter((10.0, 30.0, 20.0, 25.0, 15.0))
+    real = loop.validate
+
+    def scored(*arguments):
+        scores, grid = real(*arguments)
+        return scores | {"psnr": next(psnrs)}, grid
+
+    monkeypatch.setattr(loop, "validate", scored)
+    settings = (
+        "train.validate_every=1",
+        "train.checkpoint_every=10",
+        "train.keep_checkpoints=1",
+        "train.best_metric=psnr",
+    )
+    experiment = make_experiment("train.steps=3", *settings)
+    train(experiment)
+    run = Path(experiment.train.run_dir)
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["step-00000002", "step-00000003"]
+    export_run(run, tmp_path / "best", checkpoint="best", max_images=2)
+    assert "| checkpoint | step-00000002 |" in (tmp_path / "best" / "README.md").read_text()
+    train(
+        make_experiment("train.steps=5", *settings), "latest"
+    )  # 25 and 15 do not beat the 30 from before the resume
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["step-00000002", "step-00000005"]
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_after_it(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = make_experiment()
+    run = Path(experiment.train.run_dir)
+
+    def full(path: Path, content: bytes) -> None:
+        if "step-00000004" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_through(path, content)
+
+    monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", full)
+    with pytest.raises(OSError, match=f"disk of {run}; the last good checkpoint is .*-00000002"):
+        train(experiment)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000002"]
+    monkeypatch.undo()
+    assert train(experiment, "auto").is_dir()
+
+
+def test_a_kill_during_the_export_is_made_good(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    experiment = make_experiment()
+    with monkeypatch.context() as patch:
+        patch.setattr("ldm_ae.train.loop.export_run", killed)
+        with pytest.raises(SystemExit):
+            train(experiment)
+    assert ldm_ae.load(train(experiment, "latest")).family == "kl"
+    assert ldm_ae.load(train(experiment, "latest")).family == "kl"  # over what is there

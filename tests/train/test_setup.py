@@ -30,7 +30,7 @@ def test_many_copies_that_know_nothing_of_each_other_are_refused(
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    assert starting_point(tmp_path, None) is None
+    assert starting_point(tmp_path, None) is starting_point(tmp_path, "auto") is None
     with pytest.raises(ValueError, match="resume=latest: no checkpoint"):
         starting_point(tmp_path, "latest")
     checkpoint = tmp_path / "checkpoints" / "step-00000004"
@@ -38,7 +38,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="step-00000004: go on from them with --resume latest"):
         starting_point(tmp_path, None)
     (checkpoint / "state.json").touch()
-    assert starting_point(tmp_path, "latest") == checkpoint
+    assert starting_point(tmp_path, "latest") == starting_point(tmp_path, "auto") == checkpoint
 
 
 def test_a_run_is_not_mixed_with_its_later_checkpoints(tmp_path: Path) -> None:

@@ -27,6 +27,46 @@ def test_scores_and_latents_against_the_model_itself() -> None:
     assert grid.ndim == 3 and grid.shape[2] == 3
 
 
+def test_kl_per_channel_and_active_channels() -> None:
+    model = build_model(KLConfig(coder=CODER, latent_channels=2)).eval()
+    with torch.no_grad():
+        model.quant_conv.weight[1] = 0  # the second channel says nothing
+        model.quant_conv.weight[0] *= 100
+    scores, _ = validate(model, IMAGES, None)
+    with torch.no_grad():
+        nats = torch.cat([model.posterior(image).kl() for image in IMAGES])
+    assert scores["latent_kl/1"] == pytest.approx(float(nats[:, 1].mean()), rel=1e-5)
+    assert scores["active_channels"] == 1
+
+
+def test_each_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for config in (KLConfig(coder=CODER), VQConfig(coder=CODER)):
+        model = build_model(config).eval()
+        calls = []
+        model.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        validate(model, IMAGES, None)
+        assert len(calls) == len(IMAGES)
+
+
+def test_ranks_share_the_images_and_agree_with_one_process(monkeypatch) -> None:
+    model = build_model(VQConfig(coder=CODER)).eval()
+    images = [torch.rand(1, 3, 16, 16) * 2 - 1 for _ in range(5)]
+    expected, grid = validate(model, images, None)
+    shares = {}
+    for rank in (0, 1, 0, 1):  # each rank's rows first, then what either makes of both
+        monkeypatch.setattr("ldm_ae.train.validation.world", lambda rank=rank: (rank, 2))
+
+        def gather(rows, rank=rank):
+            shares[rank] = rows
+            return [shares.get(other, rows + rows) for other in (0, 1)]
+
+        monkeypatch.setattr("ldm_ae.train.validation.gather_from_ranks", gather)
+        scores, shared_grid = validate(model, images, None)
+    assert [len(rows) for rows in shares.values()] == [3, 2]
+    assert scores == expected
+    assert (shared_grid == grid).all()
+
+
 def test_codebook_usage_is_reported() -> None:
     config = VQConfig(coder=CODER, codebook=CodebookConfig(size=4))
     model = build_model(config).eval()

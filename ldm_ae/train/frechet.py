@@ -1,0 +1,82 @@
+"""The Fréchet distance of a training run: reconstructions against the validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
+from ldm_ae.metrics.mobilenet import FrechetNetwork
+
+
+class FrechetJudge:
+    """Collects features of reconstructions with `see`; `scores` compares them with the validation
+    images' and forgets them. Every rank sees its share, and all call `scores` together.
+
+    floor: the distance of two disjoint sets of training crops, `floor_images` each: what nothing
+        but chance makes of sets of that size. None where there are too few images for it.
+    """
+
+    def __init__(self, network: FrechetNetwork, images: list[Tensor]) -> None:
+        """images: all validation images, (1, C, H, W) each, the same on every rank."""
+        self.network = network
+        rank, world_size = world()
+        self.originals = self._moments(images[rank::world_size])
+        self.seen: list[Tensor] = []
+        self.floor: float | None = None
+        self.floor_images = 0
+
+    def measure_floor(self, batches: Iterator[Tensor], num_images: int) -> None:
+        """batches: this rank's training crops (B, C, H, W), from the first position on.
+        num_images: how many different ones there are, over all ranks."""
+        world_size = world()[1]
+        size = min(self.originals.count, num_images // 2)
+        share = size // world_size
+        if size < 2 or share == 0:
+            return
+        sets = [self._moments(_take(batches, share)) for _ in range(2)]
+        self.floor, self.floor_images = frechet_distance(*sets), share * world_size
+
+    def describe(self) -> str:
+        about = f"{self.network.name}: {self.originals.count} validation images"
+        if self.floor is None:
+            return f"{about}; too few training images for a floor"
+        return f"{about}; training crops against others, {self.floor_images} each: {self.floor:.4g}"
+
+    def see(self, reconstructions: Tensor) -> None:
+        """(B, C, H, W) in [-1, 1]."""
+        self.seen.append(self.network(reconstructions))
+
+    def scores(self) -> dict[str, float | int | str | None]:
+        own = torch.cat(self.seen) if self.seen else self.originals.total.new_empty(0, 1280)
+        self.seen = []
+        reconstructions = _over_ranks(FeatureMoments.of(own.cpu()))
+        return {
+            "frechet": frechet_distance(self.originals, reconstructions),
+            "frechet_images": reconstructions.count,
+            "frechet_floor": self.floor,
+            "frechet_floor_images": self.floor_images,
+            "frechet_net": self.network.name,
+        }
+
+    @torch.no_grad()
+    def _moments(self, images: Iterable[Tensor]) -> FeatureMoments:
+        features = [self.network(batch).cpu() for batch in images]
+        own = torch.cat(features) if features else torch.empty(0, 1280)
+        return _over_ranks(FeatureMoments.of(own))
+
+
+def _over_ranks(own: FeatureMoments) -> FeatureMoments:
+    first, *others = gather_from_ranks(own)
+    return sum(others, start=first)
+
+
+def _take(batches: Iterator[Tensor], num_images: int) -> Iterator[Tensor]:
+    """The next images; what is left of the last batch is dropped, so that sets stay disjoint."""
+    while num_images > 0:
+        batch = next(batches)[:num_images]
+        num_images -= len(batch)
+        yield batch
