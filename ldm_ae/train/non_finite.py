@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.distributed import gather_texts, sum_over_ranks
+from ldm_ae.distributed import gather_from_ranks, sum_over_ranks
 
 NonFinitePolicy = Literal["stop", "skip"]
 _MAX_NAMES = 8
@@ -71,7 +71,7 @@ def require_finite(evidence: list[Evidence], norm: Tensor | None) -> None:
     num_bad_ranks = sum_over_ranks(1.0 - finite.to(torch.float32))
     if float(num_bad_ranks) == 0:
         return
-    texts = gather_texts("" if finite else _describe(evidence, norm))
+    texts = gather_from_ranks("" if finite else _describe(evidence, norm))
     raise NonFiniteError("; ".join(text for text in texts if text))
 
 
