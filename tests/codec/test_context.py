@@ -1,0 +1,194 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ldm_ae.codec.context import ContextPrior, to_rows
+from ldm_ae.codec.context_net import run_head, run_trunk
+from ldm_ae.codec.context_passes import all_passes
+from ldm_ae.codec.fit import fit_prior
+from ldm_ae.codec.fit_context import compare, train
+from ldm_ae.codec.fit_examples import collect
+from ldm_ae.codec.integer_net import FLOAT, INTEGER, from_integers, to_integers
+from ldm_ae.codec.ladder import MAX_VALUE, quantise
+from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
+from ldm_ae.codec.prior_file import load_prior, save_prior
+from ldm_ae.codec.priors import fit_factorised
+
+SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
+
+
+def field(height: int, width: int, seed: int) -> np.ndarray:
+    """Three smooth channels, of which the second follows the first and the third is dull."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(3, height + 4, width + 4))
+    smooth = sum(noise[:, y : y + height, x : x + width] for y in range(5) for x in range(5)) / 5
+    first, second, third = smooth
+    mixed = np.stack([3 * first + 1, first + 0.5 * second, 0.1 * third])
+    return (mixed + 0.05 * rng.normal(size=mixed.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[np.ndarray]:
+    return [field(24, 32, seed) for seed in range(12)]
+
+
+@pytest.fixture(scope="module")
+def prior(samples: list[np.ndarray]) -> ContextPrior:
+    found = fit_prior(samples, "context", steps=40)
+    assert isinstance(found, ContextPrior)
+    return found
+
+
+def symbols(prior: ContextPrior, shape: tuple[int, int], quality: int, seed: int = 99):
+    return quantise(field(*shape, seed), prior.centre, prior.unit, quality)
+
+
+@pytest.mark.parametrize("quality", [24, 46, 60])
+def test_context_saves_bits(prior: ContextPrior, samples: list[np.ndarray], quality: int) -> None:
+    factorised = fit_factorised(samples)
+    found = symbols(prior, (48, 48), quality)
+    assert latent_bits(found, prior, quality) < 0.8 * latent_bits(found, factorised, quality)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("quality", [0, 30, 63])
+def test_round_trip(prior: ContextPrior, shape: tuple[int, int], quality: int) -> None:
+    found = symbols(prior, shape, quality)
+    payload = encode_latents(found, prior, quality)
+    assert (decode_latents(payload, prior, (3, *shape), quality) == found).all()
+    assert len(payload) * 8 <= latent_bits(found, prior, quality) * 1.01 + 64
+
+
+def test_extreme_values_round_trip(prior: ContextPrior) -> None:
+    rng = np.random.default_rng(0)
+    found = rng.choice([-(MAX_VALUE // 8), 0, MAX_VALUE // 8], (3, 6, 7))
+    payload = encode_latents(found, prior, 63)
+    assert (decode_latents(payload, prior, (3, 6, 7), 63) == found).all()
+
+
+def all_rows(prior: ContextPrior, found: np.ndarray, size: int, quality: int) -> list[np.ndarray]:
+    values, known, parts = np.zeros_like(found), np.zeros(found.shape, dtype=bool), []
+    for index, mask in enumerate(prior.masks(found.shape, quality)):
+        parts += prior.predict(values, known, index, quality)
+        values[mask] = found[mask] * size
+        known |= mask
+    return parts
+
+
+def test_rows_do_not_depend_on_threads_or_on_what_was_asked_before(prior: ContextPrior) -> None:
+    found = symbols(prior, (33, 40), 46)
+    fresh = ContextPrior.from_arrays(prior.to_arrays())
+    before, expected = torch.get_num_threads(), all_rows(prior, found, 36, 46)
+    try:
+        torch.set_num_threads(2 if before == 1 else 1)
+        again = all_rows(fresh, found, 36, 46)
+    finally:
+        torch.set_num_threads(before)
+    assert all((a == b).all() for a, b in zip(expected, again, strict=True))
+    # A larger latent is predicted alike wherever the surroundings are the same.
+    all_rows(prior, symbols(prior, (9, 9), 46, seed=1), 36, 46)
+    assert all((a == b).all() for a, b in zip(expected, all_rows(prior, found, 36, 46)))
+
+
+def test_networks_compute_what_integers_compute(prior: ContextPrior) -> None:
+    """Against int64 arithmetic that never sees a float."""
+    rng = np.random.default_rng(0)
+    net = {name: weight.numpy().astype(np.int64) for name, weight in prior.weights[1].items()}
+    seen = rng.integers(-MAX_VALUE, MAX_VALUE, (net["first"].shape[1], 20))
+    here = rng.integers(-MAX_VALUE, MAX_VALUE, (3, 20))
+    told = rng.integers(-600, 600, (net["first_condition"].shape[1], 1))
+
+    def activations(sums: np.ndarray, least: int) -> np.ndarray:
+        return ((2 * sums + 4096) // 8192).clip(least, 2**15 - 1)
+
+    hidden = activations(net["first"] @ seen + net["first_condition"] @ told, 0)
+    hidden = activations(net["second"] @ hidden + net["second_condition"] @ told, 0)
+    sums = net["head"] @ hidden + net["head_here"] @ here + net["head_condition"] @ told
+    heads = activations(sums, 0).reshape(3, -1, 20)
+    out = net["out"].reshape(2, 3, -1)
+    outputs = np.einsum("tcr,crp->tcp", out, heads) + (net["out_condition"] @ told).reshape(2, 3, 1)
+    outputs[0] += net["linear"] @ seen + net["mean_here"] @ here
+    expected = activations(outputs, -(2**15) + 1)
+
+    columns = [torch.from_numpy(part).double() for part in (seen, here, told)]
+    trunk = run_trunk(prior.weights[1], columns[0], columns[2], INTEGER)
+    found = run_head(prior.weights[1], trunk, columns[1], columns[2], INTEGER, slice(0, 3))
+    assert all((a.numpy() == b).all() for a, b in zip(found, expected, strict=True))
+
+
+def test_a_channel_sees_only_channels_before_it(prior: ContextPrior) -> None:
+    values, known = np.zeros((3, 8, 8), dtype=np.int64), np.ones((3, 8, 8), dtype=bool)
+    expected = prior.predict(values, known, 2, 40)
+    position = prior.masks((3, 8, 8), 40)[1].any(axis=0)
+    values[2, position] = 900
+    middle = next(index for index, mask in enumerate(prior.masks((3, 8, 8), 40)) if mask[1, 7, 7])
+    values[:] = 0
+    base = prior.predict(values, known, middle, 40)
+    values[1:, 7, 7] = 900
+    assert all((a == b).all() for a, b in zip(base, prior.predict(values, known, middle, 40)))
+    values[0, 7, 7] = 900
+    assert any((a != b).any() for a, b in zip(base, prior.predict(values, known, middle, 40)))
+    assert len(expected) == 2
+
+
+def test_integers_cost_hardly_more_than_floats(samples: list[np.ndarray]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grids = [torch.from_numpy(item) for item in samples]
+    examples = collect(grids, grids, generator)
+    nets = train(examples, 20, generator)
+    frozen = [{n: from_integers(n, to_integers(w)) for n, w in net.items()} for net in nets]
+    prior = dataclasses.replace(fit_prior(samples, "context", steps=0), weights=frozen)
+    for quality in (30, 46, 60):
+        floats, integers = compare(prior, nets, examples, quality, generator)
+        assert integers < 1.005 * floats + 0.01
+    assert FLOAT.one == 1
+
+
+def test_rows_and_offsets() -> None:
+    """The symbol nearest to the mean is the offset; the row says where the mean lies off it."""
+    mean, scale = np.array([0, 50, -51, 149]), np.zeros(4, dtype=np.int64)
+    rows, offsets = to_rows(mean, scale, 100)
+    assert offsets.tolist() == [0, 1, -1, 1]
+    assert (rows % 8).tolist() == [4, 0, 7, 7]
+    widest, _ = to_rows(np.zeros(1, dtype=np.int64), np.array([2**15]), 8)
+    narrowest, _ = to_rows(np.zeros(1, dtype=np.int64), np.array([-(2**15)]), 2048)
+    assert widest // 8 == 40 and narrowest // 8 == 0
+
+
+def test_file_round_trip(prior: ContextPrior, tmp_path) -> None:
+    save_prior(prior, tmp_path)
+    again = load_prior(tmp_path)
+    assert isinstance(again, ContextPrior)
+    found = symbols(prior, (17, 23), 46)
+    assert encode_latents(found, again, 46) == encode_latents(found, prior, 46)
+
+
+@pytest.mark.parametrize("name", ["net0.first", "net2.out", "tables.counts", "unit", "centre"])
+def test_damaged_arrays_are_refused(prior: ContextPrior, name: str) -> None:
+    arrays = prior.to_arrays()
+    with pytest.raises(ValueError, match="prior|tables"):
+        ContextPrior.from_arrays({key: value for key, value in arrays.items() if key != name})
+    with pytest.raises(ValueError, match="prior|tables"):
+        ContextPrior.from_arrays(arrays | {name: arrays[name][..., :-1]})
+
+
+def test_latents_without_variation_are_refused() -> None:
+    with pytest.raises(ValueError, match="unit"):
+        fit_prior([np.ones((2, 8, 8), dtype=np.float32)], "context", steps=1)
+
+
+def test_a_single_position_can_be_fitted() -> None:
+    rng = np.random.default_rng(0)
+    ones = [rng.normal(size=(2, 1, 1)).astype(np.float32) for _ in range(50)]
+    prior = fit_prior(ones, "context", steps=2)
+    found = quantise(ones[0], prior.centre, prior.unit, 40)
+    payload = encode_latents(found, prior, 40)
+    assert (decode_latents(payload, prior, (2, 1, 1), 40) == found).all()
+    assert len(all_passes(1, 1)) == 1
+
+
+def test_fitting_works_in_inference_mode(samples: list[np.ndarray]) -> None:
+    with torch.inference_mode():
+        assert fit_prior(samples[:2], "context", steps=2).name == "context"
