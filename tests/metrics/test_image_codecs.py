@@ -1,4 +1,5 @@
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from skimage import data
 from ldm_ae.data.images import load_image, to_float, to_uint8
 from ldm_ae.metrics import distortion
 from ldm_ae.metrics.compare import CodecMethod
-from ldm_ae.metrics.image_codecs import ImageCodec
+from ldm_ae.metrics.image_codecs import TUNED, ImageCodec, why_missing
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
@@ -29,6 +30,23 @@ def test_the_file_is_pillows_own(format, quality: int) -> None:
 def test_quality_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="jpeg quality=101: give 0 to 100"):
         ImageCodec("jpeg", 101)
+
+    with pytest.raises(ValueError, match="jpeg2000 quality=0: give bits per pixel"):
+        ImageCodec("jpeg2000", 0)
+
+
+def test_jpeg_2000_spends_the_bits_it_is_told_to() -> None:
+    photo = data.astronaut()[:256, :256]
+    file = ImageCodec("jpeg2000", 0.5, TUNED["jpeg2000"][0].options).encode(photo)
+    assert 8 * len(file) / 256**2 == pytest.approx(0.5, rel=0.05)
+
+
+def test_jpeg_xl_without_its_package_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    reason = why_missing("jxl")
+    assert reason is not None and "pillow-jxl-plugin" in reason
+    with pytest.raises(ValueError, match="pillow-jxl-plugin.*leave that codec out"):
+        ImageCodec("jxl", 50)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Our codec as the benchmarks see it: a coder of pixels, and what its parts cost."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ldm_ae.codec
+from ldm_ae.codec.load import load_codec
+from ldm_ae.metrics.image_codecs import Pixels
+from ldm_ae.metrics.rate_distortion import Point
+
+# About 0.03 to 1 bit per pixel with 4 latent channels at f8.
+QUALITIES = (8, 12, 16, 20, 24, 28, 32, 37, 42, 48)
+
+
+class ModelCoder:
+    """A folder with a model and its prior. A discrete model has a single point."""
+
+    def __init__(self, name: str, folder: Path, qualities: Sequence[int] = QUALITIES) -> None:
+        self.name, self.codec = name, load_codec(folder)
+        discrete = self.codec.content.discrete
+        self.points = [Point("", 0)] if discrete else [Point("", q) for q in qualities]
+        self.identity = {"model_files": _digest(folder, "*.safetensors"), "code": _code_digest()}
+
+    def encode(self, pixels: Pixels, point: Point) -> bytes:
+        return self.codec.compress(pixels, self._quality(point))
+
+    def decode(self, file: bytes, point: Point) -> Pixels:
+        return self.codec.decompress(file)
+
+    def cost(self, pixels: Pixels, point: Point) -> dict[str, Any]:
+        """Processor seconds of one image, by part and way, and the sizes of network and prior."""
+        codec, quality = self.codec, self._quality(point)
+        network_encode, analysis = _timed(lambda: codec.encode(pixels))
+        timed_prior = TimedPrior(codec.prior)
+        content = replace(codec.content, prior=timed_prior)
+        symbols = codec.content.symbols(analysis.content, quality or 0)
+        pack, payload = _timed(lambda: content.pack(symbols, quality or 0))
+        prior_encode, timed_prior.seconds = timed_prior.seconds, 0.0
+        shape = symbols.shape[-2:]
+        unpack, found = _timed(lambda: content.unpack(payload, *shape, quality or 0))
+        assert np.array_equal(found, symbols)
+        unpacked = codec.unpack(codec.pack(analysis, quality))
+        network_decode, _ = _timed(lambda: codec.decode(unpacked))
+        prior_decode = timed_prior.seconds
+        return {
+            "quality": point.quality,
+            "size": list(pixels.shape[:2]),
+            "payload_bytes": len(payload),
+            "cross_entropy_bytes": codec.content.bits(symbols, quality or 0) / 8,
+            "network": {
+                "encode_cpu_seconds": network_encode,
+                "decode_cpu_seconds": network_decode,
+                "num_parameters": sum(p.numel() for p in codec.model.parameters()),
+            },
+            "prior": {
+                "name": codec.prior.name,
+                "encode_cpu_seconds": prior_encode,
+                "decode_cpu_seconds": prior_decode,
+                "num_values": sum(a.size for a in codec.prior.to_arrays().values()),
+            },
+            "coder": {
+                "encode_cpu_seconds": pack - prior_encode,
+                "decode_cpu_seconds": unpack - prior_decode,
+            },
+        }
+
+    def _quality(self, point: Point) -> int | None:
+        return None if self.codec.content.discrete else int(point.quality)
+
+
+class TimedPrior:
+    """A prior that adds up the processor seconds of its predictions."""
+
+    def __init__(self, prior: Any) -> None:
+        self.prior, self.seconds = prior, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.prior, name)
+
+    def predict(self, *arguments: Any) -> Any:
+        seconds, found = _timed(lambda: self.prior.predict(*arguments))
+        self.seconds += seconds
+        return self._pieces(found) if isinstance(found, Iterator) else found
+
+    def _pieces(self, pieces: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            seconds, piece = _timed(lambda: next(pieces, None))
+            self.seconds += seconds
+            if piece is None:
+                return
+            yield piece
+
+
+def open_models(arguments: Sequence[str]) -> dict[str, Path]:
+    """Name -> folder, from `NAME=DIR`, or `DIR`, which is then named after its last part.
+
+    Raises ValueError for a name that comes twice.
+    """
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        path = Path(folder if equals else argument)
+        name = name if equals else path.resolve().name
+        if name in folders:
+            raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
+        folders[name] = path
+    return folders
+
+
+def _timed(work: Any) -> tuple[float, Any]:
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def _digest(folder: Path, pattern: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_digest() -> str:
+    """Of the codec's source: rows measured with another version of it are not taken over."""
+    return _digest(Path(ldm_ae.codec.__path__[0]), "*.py")

@@ -1,0 +1,236 @@
+"""Rate and distortion of our codec beside AVIF, JPEG XL, WebP, JPEG and JPEG 2000, by bytes.
+
+python benchmarks/rate_distortion.py --model [NAME=]DIR --images DIR --out DIR
+
+Writes a JSON for each codec, summary.json (BD-rates), curves.png and gallery.png. An interrupted
+run goes on where it stopped, from DIR/cache.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from equal_bytes import equal_bytes_rows
+from model_coder import QUALITIES, ModelCoder, open_models
+from tqdm import tqdm
+
+from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
+from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.image_codecs import TUNED, use_one_thread, why_missing
+from ldm_ae.metrics.peak_memory import peak_memory
+from ldm_ae.metrics.published import PublishedCurve, published_for
+from ldm_ae.metrics.rate_distortion import Coder, PillowCoder
+from ldm_ae.metrics.rd_run import (
+    NO_LPIPS,
+    Photo,
+    list_photos,
+    measure_coder,
+    why_not_reusable,
+)
+from ldm_ae.metrics.rd_summary import bd_rates, curve, table_rows
+from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.viz.gallery import save_gallery
+from ldm_ae.viz.rd_plots import Line, save_rd_curves
+
+Opener = Callable[[], Coder]
+
+PROTOCOL = {
+    "size": "native",
+    "rate": "8 times the bytes of the file, header included, over the pixels of the image",
+    "scores": "against uint8 RGB, decoded to uint8 RGB; a mean is the plain mean over images, at "
+    "one setting for all images",
+    "psnr": "RGB, one mean squared error over all channels and pixels, peak 255",
+    "ms_ssim": "five scales, weights of Wang et al. 2003, 2x2 means between scales, RGB mean",
+    "times": "of one image in memory; *_cpu_seconds is processor time of the process, which other "
+    "load on the machine does not lengthen",
+    "bd_rate": "per cent of rate against AVIF at equal metric: PCHIP of the log of the rate over "
+    "the metric as it is (not in dB but for PSNR), over the common range; points that a cheaper "
+    "one of the same codec equals or beats are left out; of a codec with several settings, the "
+    "upper envelope for that metric",
+}
+
+
+def main() -> None:
+    try:
+        run(parse_arguments())
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="a folder with a model and its prior; may be repeated",
+    )
+    parser.add_argument("--images", required=True, help="folder of test images, or: embedded")
+    parser.add_argument("--out", type=Path, required=True, help="folder; a run goes on in it")
+    parser.add_argument("--codecs", nargs="*", choices=list(TUNED), default=list(TUNED))
+    parser.add_argument("--reuse", type=Path, help="folder of earlier reports of these codecs")
+    parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
+    parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
+    parser.add_argument("--limit", type=int, help="only the first N images")
+    parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES), help="ours")
+    parser.add_argument("--gallery-bpp", type=float, default=0.15, help="of the equal files")
+    parser.add_argument("--gallery-images", type=int, default=3, help="the first N; 0 for none")
+    parser.add_argument("--gallery-only", action="store_true", help="no curves, only the gallery")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="do not start a process per codec to see its peak"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of torch; the others have one")
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Raises ValueError or OSError for input that cannot be used."""
+    torch.set_num_threads(arguments.threads)
+    use_one_thread()
+    photos = list_photos(arguments.images, arguments.limit)
+    folders = open_models(arguments.model)
+    clash = sorted(folders.keys() & set(TUNED))
+    if clash:
+        raise ValueError(
+            f"--model {clash[0]}={folders[clash[0]]}: {clash[0]} is a codec's name; say "
+            f"--model OTHER_NAME={folders[clash[0]]}"
+        )
+    openers: dict[str, Opener] = {
+        name: partial(ModelCoder, name, folder, arguments.qualities)
+        for name, folder in folders.items()
+    }
+    coders: dict[str, Coder] = {name: opener() for name, opener in openers.items()}
+    missing = {name: why_missing(name) for name in arguments.codecs}
+    for name in (name for name, reason in missing.items() if reason is None):
+        openers[name] = partial(PillowCoder, name)
+        coders[name] = openers[name]()
+    if not arguments.gallery_only:
+        perceptual = open_lpips(arguments)
+        reports = measure_all(arguments, photos, perceptual, coders, openers)
+        for name, reason in missing.items():
+            if reason is not None:
+                reports[name] = {"codec": name, "reason": reason, "points": []}
+                write_json(arguments.out / f"{name}.json", reports[name])
+        summarise(arguments, photos, reports, perceptual, list(folders))
+    if arguments.gallery_images > 0:
+        chosen = photos[: arguments.gallery_images]
+        models = [coders[name] for name in folders]
+        rows = equal_bytes_rows(models, arguments.codecs, chosen, arguments.gallery_bpp)
+        save_gallery(arguments.out / "gallery.png", rows)
+        print(f"written: {arguments.out / 'gallery.png'}")
+
+
+def open_lpips(arguments: argparse.Namespace) -> Any:
+    config = PerceptualConfig(arguments.lpips, arguments.lpips_weights)
+    perceptual, name_or_reason = open_perceptual(config)
+    if perceptual is None:
+        print(f"LPIPS is null: {name_or_reason}", file=sys.stderr)
+    return perceptual
+
+
+def measure_all(
+    arguments: argparse.Namespace,
+    photos: list[Photo],
+    perceptual: Any,
+    coders: Mapping[str, Coder],
+    openers: Mapping[str, Opener],
+) -> dict[str, dict[str, Any]]:
+    """Reports by codec, each written as soon as it is whole."""
+    reports = {
+        name: find_earlier(arguments.reuse, coder, photos, perceptual)
+        for name, coder in coders.items()
+    }
+    total = sum(len(coders[name].points) for name, found in reports.items() if found is None)
+    with tqdm(total=total * len(photos), unit="file", desc="measure") as progress:
+        for name, found in reports.items():
+            if found is not None:
+                write_json(arguments.out / f"{name}.json", found)
+                continue
+            coder = coders[name]
+            progress.set_postfix_str(name)
+            cache = arguments.out / "cache"
+            report = measure_coder(coder, photos, perceptual, cache, progress.update)
+            middle, pixels = coder.points[len(coder.points) // 2], photos[0].pixels()
+            if not arguments.no_memory:
+                report["peak_memory"] = peak_memory(openers[name], pixels, middle)
+            if isinstance(coder, ModelCoder):
+                report["cost"] = coder.cost(pixels, middle)
+            reports[name] = report | {"protocol": PROTOCOL} | provenance()
+            write_json(arguments.out / f"{name}.json", reports[name])
+    return {name: report for name, report in reports.items() if report is not None}
+
+
+def summarise(
+    arguments: argparse.Namespace,
+    photos: list[Photo],
+    reports: Mapping[str, Mapping[str, Any]],
+    perceptual: Any,
+    models: list[str],
+) -> None:
+    """Print the tables; write summary.json and curves.png."""
+    published = published_for([photo.name for photo in photos])
+    net = NO_LPIPS if perceptual is None else perceptual.name
+    labels = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
+    if perceptual is not None:
+        labels["lpips"] = net
+    shown = {name: report for name, report in reports.items() if report["points"]}
+    panels = {
+        label: [
+            *(
+                Line(n, curve(r, m), "ours" if n in models else "measured")
+                for n, r in shown.items()
+            ),
+            *published_lines(published, m, net),
+        ]
+        for m, label in labels.items()
+    }
+    save_rd_curves(arguments.out / "curves.png", panels)
+    summary = {
+        "images": {"count": len(photos), "names": [photo.name for photo in photos]},
+        "lpips_net": net,
+        "bd_rate_percent_against_avif": bd_rates(shown, published),
+        "published": [asdict(item) for item in published],
+        "cost": {name: reports[name].get("cost") for name in models},
+        "protocol": PROTOCOL,
+    }
+    write_json(arguments.out / "summary.json", summary | provenance())
+    for metric, label in labels.items():
+        rows = table_rows(shown, metric)
+        spec = ".2f" if metric == "psnr" else ".4f"
+        columns = {key: spec for key in rows[0] if key not in ("name", "BD-rate %")}
+        print(f"\n{label}\n" + format_table(rows, {"name": "s", "BD-rate %": ".1f"} | columns))
+    print(f"\nwritten: {arguments.out}/summary.json, curves.png and a JSON for each codec")
+
+
+def published_lines(published: Sequence[PublishedCurve], metric: str, net: str) -> list[Line]:
+    """Only in the panel of their own metric; LPIPS of another network is another metric."""
+    key = net if metric == "lpips" else metric
+    return [Line(c.name, c.points[key], "published") for c in published if key in c.points]
+
+
+def find_earlier(
+    folder: Path | None, coder: Coder, photos: list[Photo], perceptual: Any
+) -> dict[str, Any] | None:
+    """A report of this codec in `folder` that can be used as it is."""
+    path = None if folder is None else folder / f"{coder.name}.json"
+    if isinstance(coder, ModelCoder) or path is None or not path.is_file():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    net = NO_LPIPS if perceptual is None else perceptual.name
+    reason = "it could not be had there" if "reason" in report else None
+    reason = reason or why_not_reusable(report, coder, photos, net)
+    if reason is not None:
+        print(f"{path} is not reused: {reason}", file=sys.stderr)
+        return None
+    return report
+
+
+if __name__ == "__main__":
+    main()

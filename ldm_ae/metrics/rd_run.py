@@ -1,0 +1,139 @@
+"""Measures a coder over images, keeping every row so that an interrupted run goes on."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import skimage
+
+from ldm_ae.data.images import load_image
+from ldm_ae.data.sources import EMBEDDED_VALIDATION, EXTENSIONS
+from ldm_ae.losses.perceptual import PerceptualLoss
+from ldm_ae.metrics.image_codecs import Pixels
+from ldm_ae.metrics.rate_distortion import (
+    Coder,
+    Point,
+    Scorer,
+    mean_points,
+    measure_point,
+    pixel_digest,
+)
+from ldm_ae.metrics.report import write_json
+
+EMBEDDED = "embedded"
+NO_LPIPS = "none"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A test image, read when it is needed."""
+
+    name: str
+    path: Path
+
+    def pixels(self) -> Pixels:
+        """(H, W, 3) uint8. Raises BrokenImageError, a ValueError."""
+        return load_image(self.path)
+
+
+def list_photos(images: str, limit: int | None = None) -> list[Photo]:
+    """The images under a folder, in any layout, sorted; or, for "embedded", the photos of
+    scikit-image that no training of this package sees. Raises ValueError if there are none."""
+    if images == EMBEDDED:
+        folder = Path(skimage.__file__).parent / "data"
+        photos = [Photo(name, folder / name) for name in EMBEDDED_VALIDATION]
+    else:
+        folder = Path(images)
+        if not folder.is_dir():
+            raise ValueError(f"--images {images}: no such folder; give one, or {EMBEDDED!r}")
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+        photos = [Photo(path.relative_to(folder).as_posix(), path) for path in files]
+    if not photos:
+        raise ValueError(f"--images {images}: holds no image")
+    return photos[:limit]
+
+
+def measure_coder(
+    coder: Coder,
+    photos: Sequence[Photo],
+    perceptual: PerceptualLoss | None,
+    cache_dir: Path,
+    after_row: Callable[[], object],
+) -> dict[str, Any]:
+    """{"codec", "identity", "lpips_net", "points": means, "images": rows of each}.
+
+    A row found in the cache, of the same pixels, coder and LPIPS network, is not measured again.
+    """
+    net = NO_LPIPS if perceptual is None else perceptual.name
+    identity = json.loads(json.dumps(dict(coder.identity)))  # as it will be read back
+    images = []
+    for photo in photos:
+        pixels = photo.pixels()
+        digest = pixel_digest(pixels)
+        key = {"pixels": digest, "identity": identity, "lpips_net": net}
+        rows = _CachedRows(cache_dir / coder.name / f"{digest[:20]}.json", key)
+        scorer: Scorer | None = None
+        for point in coder.points:
+            if point not in rows:
+                scorer = scorer or Scorer(pixels, perceptual)
+                rows.add(point, measure_point(coder, point, pixels, scorer))
+            after_row()
+        height, width = pixels.shape[:2]
+        images.append(
+            {"name": photo.name, "width": width, "height": height, "pixels_sha256": digest}
+            | {"rows": [rows[point] for point in coder.points]}
+        )
+    head = {"codec": coder.name, "identity": identity, "lpips_net": net, "num_images": len(images)}
+    return head | {"points": mean_points(images), "images": images}
+
+
+def why_not_reusable(
+    report: dict[str, Any], coder: Coder, photos: Sequence[Photo], lpips_net: str
+) -> str | None:
+    """Why an earlier report cannot stand for this run; None if it can."""
+    if report.get("identity", {}).get("options") != _as_json(coder.identity.get("options")):
+        return "other settings"
+    if report["lpips_net"] != lpips_net:
+        return f"LPIPS is {report['lpips_net']} there, {lpips_net} here"
+    qualities = [(point["variant"], point["quality"]) for point in report["points"]]
+    if qualities != [(point.variant, point.quality) for point in coder.points]:
+        return "other qualities"
+    if [image["pixels_sha256"] for image in report["images"]] != [
+        pixel_digest(photo.pixels()) for photo in photos
+    ]:
+        return "other images"
+    return None
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+class _CachedRows:
+    """Rows of one image by point, in a file that is rewritten with every new one."""
+
+    def __init__(self, path: Path, key: dict[str, Any]) -> None:
+        self.path, self.key = path, key
+        self.rows: dict[Point, dict[str, Any]] = {}
+        for row in self._stored():
+            self.rows[Point(row["variant"], row["quality"])] = row
+
+    def _stored(self) -> Iterator[dict[str, Any]]:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # nothing there yet, or not ours
+            return
+        if content.get("key") == self.key:
+            yield from content["rows"]
+
+    def __contains__(self, point: Point) -> bool:
+        return point in self.rows
+
+    def __getitem__(self, point: Point) -> dict[str, Any]:
+        return self.rows[point]
+
+    def add(self, point: Point, row: dict[str, Any]) -> None:
+        self.rows[point] = row
+        write_json(self.path, {"key": self.key, "rows": list(self.rows.values())})

@@ -1,0 +1,72 @@
+"""Curves and BD-rates out of the reports of several codecs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ldm_ae.metrics.bd_rate import BDRate, bd_rate, best_of
+from ldm_ae.metrics.published import PublishedCurve
+from ldm_ae.metrics.rate_distortion import HIGHER_IS_BETTER, METRICS
+
+ANCHOR = "avif"
+RATES = (0.1, 0.15, 0.25, 0.5)
+Report = Mapping[str, Any]
+
+
+def curve(report: Report, metric: str) -> list[tuple[float, float]]:
+    """(bpp, metric), by rate: the envelope of a codec's settings. Empty without a value."""
+    by_variant: dict[str, list[tuple[float, float]]] = {}
+    for point in report["points"]:
+        if point[metric] is not None:
+            by_variant.setdefault(point["variant"], []).append((point["bpp"], point[metric]))
+    return best_of(list(by_variant.values()), higher_is_better=HIGHER_IS_BETTER[metric])
+
+
+def bd_rates(
+    reports: Mapping[str, Report], published: Sequence[PublishedCurve] = ()
+) -> dict[str, dict[str, Any]]:
+    """BD-rate against AVIF by codec and metric, each {"percent", "low", "high", "reason"}."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, report in reports.items():
+        if name != ANCHOR:
+            table[name] = {
+                m: asdict(_against_anchor(reports, curve(report, m), m)) for m in METRICS
+            }
+    for item in published:
+        table[item.name] = {"published": True} | {
+            metric: asdict(_against_anchor(reports, list(item.points[metric]), metric))
+            for metric in METRICS
+            if metric in item.points
+        }
+    return table
+
+
+def _against_anchor(
+    reports: Mapping[str, Report], points: list[tuple[float, float]], metric: str
+) -> BDRate:
+    if ANCHOR not in reports:
+        return BDRate(None, reason="AVIF was not measured")
+    anchor = curve(reports[ANCHOR], metric)
+    return bd_rate(anchor, points, higher_is_better=HIGHER_IS_BETTER[metric])
+
+
+def value_at(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
+    """Linear over the log of the rate; None outside the curve."""
+    if not points or not points[0][0] <= bpp <= points[-1][0]:
+        return None
+    rates, values = np.array(points).T
+    return float(np.interp(np.log(bpp), np.log(rates), values))
+
+
+def table_rows(reports: Mapping[str, Report], metric: str) -> list[dict[str, Any]]:
+    """For `format_table`: name, BD-rate, and the metric at a few rates."""
+    rates = bd_rates(reports)
+    rows = []
+    for name, report in reports.items():
+        points = curve(report, metric)
+        percent = 0.0 if name == ANCHOR else rates[name][metric]["percent"]
+        row: dict[str, Any] = {"name": name, "BD-rate %": percent}
+        rows.append(row | {f"{bpp} bpp": value_at(points, bpp) for bpp in RATES})
+    return rows

@@ -1,0 +1,101 @@
+"""benchmarks/rate_distortion.py from end to end."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from skimage import data
+
+from ldm_ae.codec.prior_file import save_prior
+from ldm_ae.codec.priors import fit_factorised
+from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
+from ldm_ae.data.images import to_float
+from ldm_ae.models.build import build_model
+from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.kl import KLConfig
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model/ (a random KL autoencoder, f4, with a prior) and test/ (two photos)."""
+    root = tmp_path_factory.mktemp("benchmark")
+    (root / "model").mkdir()
+    (root / "test").mkdir()
+    torch.manual_seed(0)
+    config = KLConfig(coder=CoderConfig(channels=(4, 4, 8), num_res_blocks=1, norm_groups=2))
+    model = build_model(config).eval()
+    save_file(model.state_dict(), root / "model" / "diffusion_pytorch_model.safetensors")
+    content = to_diffusers_config(config, LatentScaling(), sample_size=64)
+    (root / "model" / "config.json").write_text(json.dumps(content))
+    with torch.inference_mode():
+        latents = model.encode(to_float(data.astronaut()[:128, :128]))
+    save_prior(fit_factorised([latents[0].numpy()]), root / "model")
+    for name, photo in (
+        ("a", data.astronaut()[:170, :165]),
+        ("b", data.astronaut()[200:364, :168]),
+    ):
+        Image.fromarray(photo).save(root / "test" / f"{name}.png")
+    return root
+
+
+def start(folders: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """The script in this process: another start of Python would be most of the time."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.chdir(folders)
+    monkeypatch.setattr(sys, "argv", ["rate_distortion.py", *arguments])
+    threads = torch.get_num_threads()
+    try:
+        importlib.import_module("rate_distortion").main()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_whole_run_and_another_that_reuses_it(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--model", "mine=model", "--images", "test", "--lpips", "none"]
+    arguments += ["--codecs", "avif", "jpeg", "--qualities", "20", "40"]
+    arguments += ["--no-memory"]
+    start(folders, monkeypatch, *arguments, "--out", "out", "--gallery-images", "1")
+    written = {path.name for path in (folders / "out").iterdir()}
+    reports = {"mine.json", "avif.json", "jpeg.json"}
+    assert written == reports | {"cache", "summary.json", "curves.png", "gallery.png"}
+    ours = json.loads((folders / "out" / "mine.json").read_text())
+    assert [point["quality"] for point in ours["points"]] == [20, 40]
+    assert [image["name"] for image in ours["images"]] == ["a.png", "b.png"]
+    assert ours["points"][0]["bpp"] < ours["points"][1]["bpp"]
+    mean = np.mean([image["rows"][0]["psnr"] for image in ours["images"]])
+    assert ours["points"][0]["psnr"] == pytest.approx(mean)
+    cost = ours["cost"]
+    assert {"network", "prior", "coder"} <= set(cost)
+    assert cost["payload_bytes"] >= cost["cross_entropy_bytes"]
+    assert {"versions", "commit", "protocol"} <= set(ours)
+    summary = json.loads((folders / "out" / "summary.json").read_text())
+    rates = summary["bd_rate_percent_against_avif"]
+    assert set(rates) == {"mine", "jpeg"}
+    assert rates["mine"]["lpips"]["percent"] is None
+    assert summary["published"] == []  # these are not the Kodak photos
+    shown = np.asarray(Image.open(folders / "out" / "gallery.png"))
+    assert shown.shape[1] > 4 * 160  # original, ours, AVIF, JPEG
+
+    arguments += ["--reuse", "out", "--out", "again", "--gallery-images", "0"]
+    start(folders, monkeypatch, *arguments)
+    first, second = (folders / name / "avif.json" for name in ("out", "again"))
+    assert json.loads(first.read_text()) == json.loads(second.read_text())
+    assert not (folders / "again" / "cache" / "avif").exists()
+
+
+def test_a_wrong_argument_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="error: --images none: no such folder"):
+        start(folders, monkeypatch, "--images", "none", "--out", "x")
+    with pytest.raises(SystemExit, match="error: --model avif=model: avif is a codec's name"):
+        start(folders, monkeypatch, "--images", "test", "--out", "x", "--model", "avif=model")
+    assert not (folders / "x").exists()
