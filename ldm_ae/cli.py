@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from ldm_ae.codec import container
 from ldm_ae.codec.calibrate import calibrate, calibration_images
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec
+from ldm_ae.codec.fit import Kind
 from ldm_ae.codec.load import load_codec
 from ldm_ae.codec.planes import open_picture
 from ldm_ae.codec.prior_file import save_prior
@@ -60,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("model", type=Path, help="the folder of a diffusers model or of an export")
     fit.add_argument("--images", type=Path, required=True, help="a folder of typical pictures")
     fit.add_argument("--max-images", type=int, default=500, help="how many to look at")
+    fit.add_argument(
+        "--prior",
+        choices=get_args(Kind),
+        default="context",
+        help="context codes smaller, factorised is fitted and decoded faster",
+    )
 
     info = commands.add_parser("info", help="what an .lae file says of itself")
     info.set_defaults(run=_info)
@@ -122,7 +130,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     )
     paths = _found(arguments.images, EXTENSIONS)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
-    prior = calibrate(model, images)
+    prior = calibrate(model, images, arguments.prior)
     path = save_prior(prior, model_folder(arguments.model, arguments.subfolder))
     print(f"{path}: prior {prior.name!r}, {path.stat().st_size} bytes")
 

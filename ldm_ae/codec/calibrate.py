@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm_ae.codec.fit import Kind, fit_prior
 from ldm_ae.codec.prior_file import Prior
-from ldm_ae.codec.priors import fit_factorised, fit_index_counts
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
@@ -37,18 +37,17 @@ class Samples:
                 self._room -= item.size
 
 
-def fit(model: Autoencoder, samples: Samples) -> Prior:
+def fit(model: Autoencoder, samples: Samples, kind: Kind = "factorised") -> Prior:
     """The prior of a model's latents or indices. Raises ValueError for no samples, and for
     latents that are all the same."""
-    if not samples.items:
-        raise ValueError("no image came: there is nothing to fit a prior to")
+    codes = None
     if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-        return fit_index_counts(samples.items, model.codebook_size)
-    return fit_factorised(samples.items)
+        codes = model.quantize.codes().detach().cpu().float().numpy()
+    return fit_prior(samples.items, kind, codes=codes)
 
 
 @torch.inference_mode()
-def calibrate(model: Autoencoder, images: Iterable[np.ndarray]) -> Prior:
+def calibrate(model: Autoencoder, images: Iterable[np.ndarray], kind: Kind = "factorised") -> Prior:
     """Fit a prior to what a model makes of images, uint8 (H, W, C) of any size; the model is in
     eval mode. Raises ValueError as `fit`."""
     samples, device = Samples(), next(model.parameters()).device
@@ -58,7 +57,7 @@ def calibrate(model: Autoencoder, images: Iterable[np.ndarray]) -> Prior:
             samples.add(model.encode_indices(padded))
         else:
             samples.add(model.encode(padded).float())
-    return fit(model, samples)
+    return fit(model, samples, kind)
 
 
 def calibration_images(

@@ -9,6 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ldm_ae.codec.context import ContextPrior
+from ldm_ae.codec.index_prior import ContextIndexPrior
 from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, IndexPrior, LatentPrior
 from ldm_ae.files import replacing
 
@@ -19,7 +21,9 @@ _MAX_BYTES = 1 << 26  # a larger file is no prior, and is not read
 Prior = LatentPrior | IndexPrior
 PRIORS: dict[str, type[Prior]] = {
     FactorisedPrior.name: FactorisedPrior,
+    ContextPrior.name: ContextPrior,
     IndexCounts.name: IndexCounts,
+    ContextIndexPrior.name: ContextIndexPrior,
 }
 
 

@@ -10,7 +10,7 @@ from ldm_ae.codec.context_passes import all_passes
 from ldm_ae.codec.fit import fit_prior
 from ldm_ae.codec.fit_context import compare, train
 from ldm_ae.codec.fit_examples import collect
-from ldm_ae.codec.integer_net import FLOAT, INTEGER, from_integers, to_integers
+from ldm_ae.codec.integer_net import INTEGER, from_integers, to_integers
 from ldm_ae.codec.ladder import MAX_VALUE, quantise
 from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
 from ldm_ae.codec.prior_file import load_prior, save_prior
@@ -87,9 +87,10 @@ def test_rows_do_not_depend_on_threads_or_on_what_was_asked_before(prior: Contex
     finally:
         torch.set_num_threads(before)
     assert all((a == b).all() for a, b in zip(expected, again, strict=True))
-    # A larger latent is predicted alike wherever the surroundings are the same.
     all_rows(prior, symbols(prior, (9, 9), 46, seed=1), 36, 46)
-    assert all((a == b).all() for a, b in zip(expected, all_rows(prior, found, 36, 46)))
+    assert all(
+        (a == b).all() for a, b in zip(expected, all_rows(prior, found, 36, 46), strict=True)
+    )
 
 
 def test_networks_compute_what_integers_compute(prior: ContextPrior) -> None:
@@ -120,17 +121,13 @@ def test_networks_compute_what_integers_compute(prior: ContextPrior) -> None:
 
 def test_a_channel_sees_only_channels_before_it(prior: ContextPrior) -> None:
     values, known = np.zeros((3, 8, 8), dtype=np.int64), np.ones((3, 8, 8), dtype=bool)
-    expected = prior.predict(values, known, 2, 40)
-    position = prior.masks((3, 8, 8), 40)[1].any(axis=0)
-    values[2, position] = 900
-    middle = next(index for index, mask in enumerate(prior.masks((3, 8, 8), 40)) if mask[1, 7, 7])
-    values[:] = 0
-    base = prior.predict(values, known, middle, 40)
+    masks = prior.masks(values.shape, 40)
+    middle = next(index for index, mask in enumerate(masks) if mask[1, 7, 7])
+    base = np.stack(prior.predict(values, known, middle, 40))
     values[1:, 7, 7] = 900
-    assert all((a == b).all() for a, b in zip(base, prior.predict(values, known, middle, 40)))
+    assert (np.stack(prior.predict(values, known, middle, 40)) == base).all()
     values[0, 7, 7] = 900
-    assert any((a != b).any() for a, b in zip(base, prior.predict(values, known, middle, 40)))
-    assert len(expected) == 2
+    assert (np.stack(prior.predict(values, known, middle, 40)) != base).any()
 
 
 def test_integers_cost_hardly_more_than_floats(samples: list[np.ndarray]) -> None:
@@ -143,7 +140,6 @@ def test_integers_cost_hardly_more_than_floats(samples: list[np.ndarray]) -> Non
     for quality in (30, 46, 60):
         floats, integers = compare(prior, nets, examples, quality, generator)
         assert integers < 1.005 * floats + 0.01
-    assert FLOAT.one == 1
 
 
 def test_rows_and_offsets() -> None:

@@ -1,0 +1,144 @@
+"""The context prior of latents: each value's mean and scale from its known neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm_ae.codec.context_net import groups, head_shapes, run_head, run_trunk, trunk_shapes
+from ldm_ae.codec.context_passes import NUM_NETS, Pass, all_passes, condition, step_octaves
+from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, LIMIT, Weights, from_integers
+from ldm_ae.codec.ladder import MAX_VALUE, step
+from ldm_ae.codec.priors import (
+    Arrays,
+    Shape3,
+    array,
+    require_scale,
+    scale_arrays,
+    scale_of,
+    table_arrays,
+    tables_of,
+)
+from ldm_ae.codec.tables import FrequencyTables
+
+# A table for each log2 of scale over step, every quarter from -5 to 5, and for each eighth of a
+# step that the mean may lie off the nearest symbol.
+LEAST_SCALE, NUM_SCALES, SCALES_PER_OCTAVE, NUM_FRACTIONS = -5, 41, 4, 8
+_HALF_SCALE = ACTIVATION_ONE // SCALES_PER_OCTAVE // 2
+
+
+@dataclass(frozen=True)
+class ContextPrior:
+    """weights: for each of the three networks, integers in float64. tables: row = scale index *
+    NUM_FRACTIONS + fraction index, of the symbol less that nearest to the mean."""
+
+    name: ClassVar[str] = "context"
+    unit: float
+    centre: np.ndarray
+    tables: FrequencyTables
+    weights: Sequence[Weights]
+    _last: dict[str, tuple[Pass, int, Tensor, tuple[Tensor, Tensor]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        require_scale(self.unit, self.centre)
+        self.tables.require_signed()
+        if len(self.tables) != NUM_SCALES * NUM_FRACTIONS:
+            raise ValueError(
+                f"prior: {len(self.tables)} tables, expected {NUM_SCALES * NUM_FRACTIONS}"
+            )
+
+    def masks(self, shape: Shape3, quality: int) -> Sequence[np.ndarray]:
+        found = []
+        for each, channels in _plan(shape):
+            mask = np.zeros(shape, dtype=bool)
+            mask[(channels, *each.place())] = True
+            found.append(mask)
+        return found
+
+    @torch.inference_mode()
+    def predict(
+        self, values: np.ndarray, known: np.ndarray, pass_index: int, quality: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        each, channels = _plan(values.shape)[pass_index]
+        weights, size = self.weights[each.net], step(quality)
+        told = torch.tensor(condition(each.kind, step_octaves(size)), dtype=torch.float64)[:, None]
+        planes = torch.from_numpy(values).double()
+        trunk = self._trunk(each, quality, planes, told)
+        here = planes[(slice(None), *each.place())].flatten(1)
+        mean, scale = run_head(weights, trunk, here, told, INTEGER, channels)
+        return to_rows(_integers(mean), _integers(scale), size)
+
+    def _trunk(
+        self, each: Pass, quality: int, planes: Tensor, told: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What all groups of channels of a pass have in common; the last one is kept."""
+        cells = each.cells(planes, INTEGER.one)
+        last = self._last.get("trunk")
+        if last and last[:2] == (each, quality) and torch.equal(last[2], cells):
+            return last[3]
+        seen = each.seen(cells, each.size(*planes.shape[1:]))
+        trunk = run_trunk(self.weights[each.net], seen, told, INTEGER)
+        self._last["trunk"] = (each, quality, cells, trunk)
+        return trunk
+
+    def to_arrays(self) -> Arrays:
+        arrays = {**scale_arrays(self.unit, self.centre), **table_arrays(self.tables)}
+        return arrays | weight_arrays(self.weights)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ContextPrior:
+        unit, centre = scale_of(arrays)
+        shapes = trunk_shapes(len(centre), len(centre)) | head_shapes(len(centre))
+        return cls(unit, centre, tables_of(arrays), weights_of(arrays, shapes))
+
+
+def to_rows(mean: np.ndarray, scale: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means in units and log2 scales in 1/256 octaves => table rows and offsets, int64 (n,)."""
+    most = MAX_VALUE // size
+    offsets = ((2 * mean + size) // (2 * size)).clip(-most, most)
+    rest = mean - offsets * size  # in [-size/2, size/2), but for clipped offsets
+    fraction = ((2 * rest + size) * NUM_FRACTIONS // (2 * size)).clip(0, NUM_FRACTIONS - 1)
+    relative = scale - step_octaves(size) - LEAST_SCALE * ACTIVATION_ONE
+    index = ((relative + _HALF_SCALE) // (2 * _HALF_SCALE)).clip(0, NUM_SCALES - 1)
+    return index * NUM_FRACTIONS + fraction, offsets
+
+
+def weight_arrays(weights: Sequence[Weights]) -> Arrays:
+    return {
+        f"net{index}.{name}": weight.numpy().astype(np.int16)
+        for index, net in enumerate(weights)
+        for name, weight in net.items()
+    }
+
+
+def weights_of(
+    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, int]]
+) -> list[Weights]:
+    """The networks' weights, checked."""
+    return [
+        {
+            name: from_integers(name, array(arrays, f"net{index}.{name}", np.int16, shape))
+            for name, shape in shapes.items()
+        }
+        for index in range(NUM_NETS)
+    ]
+
+
+def _plan(shape: Shape3) -> list[tuple[Pass, slice]]:
+    """Passes and, within each, groups of channels."""
+    return [(each, part) for each in all_passes(*shape[1:]) for part in groups(shape[0])]
+
+
+def _integers(activations: Tensor) -> np.ndarray:
+    """Channels, then positions."""
+    return activations.flatten().numpy().astype(np.int64)
+
+
+assert MAX_VALUE <= LIMIT  # values in units are activations

@@ -1,0 +1,123 @@
+"""The network behind the context priors: what known neighbours say about a position.
+
+Two layers see the known corners of the 3x3 cells around it. For latents, a head then gives,
+channel after channel, the mean and the log2 scale of the value, from the layers' features and the
+channels before it at the same place; for code indices, features that the codes are weighed by.
+All of it runs in float and in integers, as `Arithmetic`
+says; weights are matrices (out, in), activations (in, P) with a column for each position.
+"""
+
+import itertools
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ldm_ae.codec.context_passes import NUM_CONDITIONS
+from ldm_ae.codec.integer_net import Arithmetic, Weights
+
+Shapes = dict[str, tuple[int, int]]
+_FIRST, _SECOND, _PER_CHANNEL = 48, 32, 12
+
+
+def trunk_shapes(channels: int, num_linear: int) -> Shapes:
+    inputs = 9 * (4 * channels + 4)
+    return {
+        "first": (_FIRST, inputs),
+        "first_condition": (_FIRST, NUM_CONDITIONS),
+        "second": (_SECOND, _FIRST),
+        "second_condition": (_SECOND, NUM_CONDITIONS),
+        "linear": (num_linear, inputs),
+    }
+
+
+def head_shapes(channels: int) -> Shapes:
+    return {
+        "head": (channels * _PER_CHANNEL, _SECOND),
+        "head_here": (channels * _PER_CHANNEL, channels),
+        "head_condition": (channels * _PER_CHANNEL, NUM_CONDITIONS),
+        "out": (2 * channels, _PER_CHANNEL),
+        "out_condition": (2 * channels, NUM_CONDITIONS),
+        "mean_here": (channels, channels),
+    }
+
+
+def feature_shapes(num_features: int) -> Shapes:
+    return {
+        "features": (num_features, _SECOND),
+        "features_condition": (num_features, NUM_CONDITIONS),
+    }
+
+
+def run_trunk(
+    weights: Weights, seen: Tensor, condition: Tensor, arithmetic: Arithmetic
+) -> tuple[Tensor, Tensor]:
+    """Features (_SECOND, P) and linear sums (L, P) of what is seen, columns (9 I, P).
+
+    condition: (NUM_CONDITIONS, P), or (NUM_CONDITIONS, 1) for the same at all positions.
+    """
+    sums = weights["first"] @ seen + weights["first_condition"] @ condition
+    sums = weights["second"] @ arithmetic.rectify(sums) + weights["second_condition"] @ condition
+    return arithmetic.rectify(sums), weights["linear"] @ seen
+
+
+def run_head(
+    weights: Weights,
+    trunk: tuple[Tensor, Tensor],
+    here: Tensor,
+    condition: Tensor,
+    arithmetic: Arithmetic,
+    channels: slice,
+) -> tuple[Tensor, Tensor]:
+    """Means and log2 scales (G, P) of some channels.
+
+    here (C, P): the values at the same place. The weights on them are zero unless the channel of
+    the input belongs to an earlier group.
+    """
+    features, linear = trunk
+    rows = slice(channels.start * _PER_CHANNEL, channels.stop * _PER_CHANNEL)
+    sums = weights["head"][rows] @ features + weights["head_here"][rows] @ here
+    hidden = arithmetic.rectify(sums + weights["head_condition"][rows] @ condition)
+    hidden = rearrange(hidden, "(g r) p -> g r p", r=_PER_CHANNEL)
+    out = rearrange(weights["out"], "(two c) r -> c two r", two=2)[channels]
+    constant = rearrange(weights["out_condition"] @ condition, "(two c) p -> c two p", two=2)
+    mean, scale = (out @ hidden + constant[channels]).unbind(dim=1)
+    mean = mean + linear[channels] + weights["mean_here"][channels] @ here
+    return arithmetic.clip(mean), arithmetic.clip(scale)
+
+
+def run_features(
+    weights: Weights, seen: Tensor, condition: Tensor, arithmetic: Arithmetic
+) -> Tensor:
+    """What is seen -> features (L, P) of which the codes' log2 probabilities are linear."""
+    features, linear = run_trunk(weights, seen, condition, arithmetic)
+    sums = weights["features"] @ features + weights["features_condition"] @ condition
+    return arithmetic.clip(sums + linear)
+
+
+def groups(channels: int) -> list[slice]:
+    """Channels that are coded together: at most eight groups, one after another."""
+    count = min(channels, 8)
+    edges = [index * channels // count for index in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def causal_masks(channels: int) -> dict[str, Tensor]:
+    """1 where a weight may be other than zero, for the weights on values at the same place."""
+    group = torch.zeros(channels)
+    for index, members in enumerate(groups(channels)):
+        group[members] = index
+    earlier = (group[:, None] > group[None, :]).float()
+    return {"mean_here": earlier, "head_here": earlier.repeat_interleave(_PER_CHANNEL, dim=0)}
+
+
+def initial_weights(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
+    """He et al. 2015 before a ReLU; zeros in whatever adds to the outputs."""
+    random = ("first", "second", "head", "head_here")
+    return {
+        name: torch.randn(shape, generator=generator) * math.sqrt(2 / shape[1])
+        if name in random
+        else torch.zeros(shape)
+        for name, shape in shapes.items()
+    }

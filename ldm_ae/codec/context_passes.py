@@ -1,0 +1,96 @@
+"""The order in which context priors code positions: a grid, refined fourfold from level to level.
+
+The coarsest grid, every 16th position, is coded without context. Then each level halves the
+stride in three passes: with the quarter (0, 0) of every 2x2 cell known, its positions (1, 1), then
+(0, 1), then (1, 0). Three quarters of all positions so come in the finest level, between known
+neighbours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm_ae.codec.integer_net import ACTIVATION_ONE, columns
+from ldm_ae.codec.ladder import UNITS_PER_DEVIATION
+
+NUM_LEVELS = 4
+NUM_NETS = 3
+CELL = ((0, 0), (1, 1), (0, 1), (1, 0))
+# The finest level, the second, all coarser ones, the coarsest grid.
+NUM_KINDS = 4
+NUM_CONDITIONS = 2 * NUM_KINDS + 2
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Positions `CELL[corner]` of the 2x2 cells of the grid that takes every `stride`-th."""
+
+    stride: int
+    corner: int
+
+    @property
+    def net(self) -> int:
+        """Which of three networks predicts it. The first also serves the coarsest grid, where it
+        sees nothing."""
+        return max(self.corner - 1, 0)
+
+    @property
+    def kind(self) -> int:
+        """Of NUM_KINDS, what the network is told of the level."""
+        return NUM_KINDS - 1 if self.corner == 0 else min(self.stride.bit_length() - 1, 2)
+
+    def place(self) -> tuple[slice, slice]:
+        """This pass' positions as slices of rows and columns."""
+        y, x = (self.stride * offset for offset in CELL[self.corner])
+        return slice(y, None, 2 * self.stride), slice(x, None, 2 * self.stride)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that this pass has in a grid of (height, width)."""
+        rows, cols = self.place()
+        return len(range(height)[rows]), len(range(width)[cols])
+
+    def cells(self, values: Tensor, one: float) -> Tensor:
+        """What is known of values (C, h, w) when this pass begins: planes (4 C + 4, H, W), a place
+        a cell, a plane a corner's value, or `one` where the corner exists; 0 if unknown."""
+        inside = torch.full_like(values[:1], one)
+        grid = torch.cat([values, inside])[:, :: self.stride, :: self.stride]
+        grid = F.pad(grid, (0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
+        corners = [grid[:, y::2, x::2] for y, x in CELL]
+        corners[self.corner :] = [torch.zeros_like(corners[0])] * (len(CELL) - self.corner)
+        return torch.cat(corners)
+
+    def seen(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
+        """3x3 cells around each of this pass' P positions as columns (9 (4 C + 4), P).
+
+        size: `self.size` of the grid; at odd sizes the last cells lack some corners.
+        """
+        found = columns(cells).view(-1, *cells.shape[1:])
+        return found[:, : size[0], : size[1]].flatten(1)
+
+
+def condition(kind: int, step_octaves: int) -> list[int]:
+    """What the network is told of the level and of the step: NUM_CONDITIONS activations.
+
+    step_octaves: log2 of the step relative to the overall deviation, in 1/256.
+    """
+    t = step_octaves >> 2
+    square = (t * t) >> 8
+    one_hot = [ACTIVATION_ONE * (index == kind) for index in range(NUM_KINDS)]
+    sloped = [t * (index == kind) for index in range(NUM_KINDS)]
+    return [*one_hot, *sloped, square, (t * square) >> 8]
+
+
+def all_passes(height: int, width: int) -> list[Pass]:
+    """The passes that have positions in a grid of this size, in their order."""
+    passes = [Pass(1 << (NUM_LEVELS - 1), 0)]
+    for level in reversed(range(NUM_LEVELS)):
+        passes += [Pass(1 << level, corner) for corner in (1, 2, 3)]
+    return [each for each in passes if min(each.size(height, width)) > 0]
+
+
+def step_octaves(size: int) -> int:
+    """floor(256 log2(size / deviation)) of a step in units, by integers alone."""
+    power = size**ACTIVATION_ONE
+    return power.bit_length() - 1 - ACTIVATION_ONE * (UNITS_PER_DEVIATION.bit_length() - 1)

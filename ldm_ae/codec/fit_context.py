@@ -1,0 +1,225 @@
+"""Fits a context prior: least squares for the linear part, then likelihood by gradient descent."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm_ae.codec.coder import escape_bits, to_entries
+from ldm_ae.codec.context import (
+    LEAST_SCALE,
+    NUM_FRACTIONS,
+    NUM_SCALES,
+    SCALES_PER_OCTAVE,
+    ContextPrior,
+    to_rows,
+)
+from ldm_ae.codec.context_net import (
+    causal_masks,
+    groups,
+    head_shapes,
+    initial_weights,
+    run_head,
+    run_trunk,
+    trunk_shapes,
+)
+from ldm_ae.codec.fit_examples import Examples, collect, conditions, schedule
+from ldm_ae.codec.integer_net import FLOAT, INTEGER, Arithmetic, Weights, from_integers, to_integers
+from ldm_ae.codec.ladder import NUM_QUALITIES, STEPS, UNITS_PER_DEVIATION
+from ldm_ae.codec.priors import require_scale
+from ldm_ae.codec.tables import FrequencyTables, integer_counts
+
+_BATCH = 1024  # positions per network and step
+_LEARNING_RATE = 3e-3
+_COARSEST = 8  # qualities below code next to nothing
+_RIDGE = 1e-3
+_LEAST_PROBABILITY = 2.0**-16
+_ESCAPED = 2e-5
+
+_log = logging.getLogger(__name__)
+
+
+def fit_context(latents: Sequence[np.ndarray], steps: int, seed: int) -> ContextPrior:
+    """From latents (C, h, w) of any sizes, together at least a few thousand positions.
+
+    One prior serves all qualities: each example is rounded to the step of a random one. Raises
+    ValueError for latents that do not vary.
+    """
+    values = np.concatenate([item.reshape(len(item), -1) for item in latents], axis=1)
+    centre = values.mean(axis=1, dtype=np.float64)
+    unit = float(np.sqrt(values.var(axis=1, dtype=np.float64).mean())) / UNITS_PER_DEVIATION
+    require_scale(unit, centre)
+    generator = torch.Generator().manual_seed(seed)
+    deviation = unit * UNITS_PER_DEVIATION
+    scaled = [
+        torch.from_numpy(((item - centre[:, None, None]) / deviation).astype(np.float32))
+        for item in latents
+    ]
+    # Values in a caller's inference mode could not be differentiated.
+    with torch.inference_mode(False), torch.enable_grad():
+        examples = collect(scaled, scaled, generator)
+        nets = train(examples, steps, generator)
+    weights = [
+        {name: from_integers(name, to_integers(weight)) for name, weight in net.items()}
+        for net in nets
+    ]
+    prior = ContextPrior(unit, centre, scale_tables(), weights)
+    _report(prior, nets, examples, generator)
+    return prior
+
+
+def train(
+    examples: Sequence[Examples], steps: int, generator: torch.Generator
+) -> list[dict[str, Tensor]]:
+    """The three networks' weights in float."""
+    channels = examples[0].targets.shape[1]
+    shapes, masks = trunk_shapes(channels, channels) | head_shapes(channels), causal_masks(channels)
+    nets = [initial_weights(shapes, generator) for _ in examples]
+    for net, each in zip(nets, examples, strict=True):
+        if len(each):
+            start_linear(net, each, generator)
+    parameters = [weight.requires_grad_() for net in nets for weight in net.values()]
+    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE, betas=(0.9, 0.99))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
+    told = conditions()
+    for _ in range(steps):
+        loss = torch.zeros(())
+        for net, each in zip(nets, examples, strict=True):
+            if len(each):
+                batch = each.draw(_BATCH, generator)
+                quality = torch.randint(_COARSEST, NUM_QUALITIES, (_BATCH,), generator=generator)
+                bits = net_bits(_masked(net, masks), batch, quality, told)
+                loss = loss + each.share * bits.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        scheduler.step()
+    return [{name: weight.detach() for name, weight in _masked(net, masks).items()} for net in nets]
+
+
+@torch.no_grad()
+def start_linear(net: dict[str, Tensor], examples: Examples, generator: torch.Generator) -> None:
+    """Ridge regression of each channel on what is seen and the channels before it."""
+    channels, width = examples.targets.shape[1], examples.seen.shape[1]
+    count = min(len(examples), 100 * width)
+    drawn = examples.draw(count, generator)
+    quality = torch.randint(NUM_QUALITIES // 3, NUM_QUALITIES, (count,), generator=generator)
+    seen, here = rounded(drawn, quality)
+    inputs = torch.cat([seen, here], dim=1).double()
+    squares, products = inputs.T @ inputs, inputs.T @ drawn.targets.double()
+    squares += _RIDGE * count * torch.eye(len(squares))
+    for part in groups(channels):
+        known = width + part.start
+        solution = torch.linalg.solve(squares[:known, :known], products[:known, part])
+        net["linear"][part] = solution[:width].T.float()
+        net["mean_here"][part, : part.start] = solution[width:].T.float()
+        rest = drawn.targets[:, part] - inputs[:, :known].float() @ solution.float()
+        # log2 of a logistic's scale
+        scale = torch.log2(rest.std(dim=0).clamp(min=1e-3) * math.sqrt(3) / math.pi)
+        rows = slice(channels + part.start, channels + part.stop)
+        net["out_condition"][rows, :4] = scale[:, None]
+
+
+def rounded(examples: Examples, quality: Tensor) -> tuple[Tensor, Tensor]:
+    """What is seen and the values themselves, as decoded at each example's quality."""
+    channels = examples.targets.shape[1]
+    step = (torch.tensor(STEPS) / UNITS_PER_DEVIATION)[quality][:, None]
+    exists = (torch.arange(examples.seen.shape[1]) // 9) % (channels + 1) == channels
+    seen = torch.where(exists, examples.seen, torch.round(examples.seen / step) * step)
+    return seen, torch.round(examples.targets / step) * step
+
+
+def outputs(
+    net: Weights, examples: Examples, quality: Tensor, told: Tensor, arithmetic: Arithmetic
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, their means and log2 scales (C, n), activations of the arithmetic."""
+    seen, here = (part.T for part in rounded(examples, quality))
+    condition = told[examples.kinds, quality].T
+    if arithmetic is INTEGER:  # they are multiples of 1/256
+        seen, here, condition = (part.double() * arithmetic.one for part in (seen, here, condition))
+    trunk = run_trunk(net, seen, condition, arithmetic)
+    mean, scale = run_head(net, trunk, here, condition, arithmetic, slice(0, len(here)))
+    return here, mean, scale
+
+
+def net_bits(net: Weights, examples: Examples, quality: Tensor, told: Tensor) -> Tensor:
+    """-log2 of the probability of each rounded value, (C, n)."""
+    values, mean, scale = outputs(net, examples, quality, told, FLOAT)
+    step = (torch.tensor(STEPS) / UNITS_PER_DEVIATION)[quality]
+    spread = torch.exp2(scale.clamp(-12, 4))
+    rest = (values - mean).abs()
+    mass = cumulative((step / 2 - rest) / spread) - cumulative((-step / 2 - rest) / spread)
+    return -torch.log2(mass.clamp(min=_LEAST_PROBABILITY))
+
+
+def cumulative(x: Tensor) -> Tensor:
+    """The residuals' distribution function at unit scale: the logistic one."""
+    return torch.sigmoid(x)
+
+
+def scale_tables() -> FrequencyTables:
+    """The tables of every scale and fraction."""
+    rows = []
+    for index in range(NUM_SCALES):
+        spread = 2.0 ** (LEAST_SCALE + index / SCALES_PER_OCTAVE)
+        most = max(1, math.ceil(0.5 + spread * math.log(2 / _ESCAPED)))
+        for fraction in range(NUM_FRACTIONS):
+            mean = (fraction + 0.5) / NUM_FRACTIONS - 0.5
+            symbols = torch.arange(-most, most + 1, dtype=torch.float64)
+            rest = (symbols - mean).abs()
+            mass = cumulative((0.5 - rest) / spread) - cumulative((-0.5 - rest) / spread)
+            rows.append(integer_counts(np.append(mass.numpy(), max(1 - float(mass.sum()), 0))))
+    return FrequencyTables.of(rows)
+
+
+@torch.no_grad()
+def _report(
+    prior: ContextPrior,
+    nets: Sequence[Weights],
+    examples: Sequence[Examples],
+    generator: torch.Generator,
+) -> None:
+    """Log what the prior costs in integers and in float, per value."""
+    for quality in (24, 40, 56):
+        floats, integers = compare(prior, nets, examples, quality, generator)
+        _log.info("quality %d: %.4f bits in float, %.4f in integers", quality, floats, integers)
+        if integers > 1.005 * floats + 0.002:
+            _log.warning(
+                "the prior loses %.1f%% in integers: are the latents' channels of very"
+                " different scales?",
+                100 * (integers / floats - 1),
+            )
+
+
+def compare(
+    prior: ContextPrior,
+    nets: Sequence[Weights],
+    examples: Sequence[Examples],
+    quality: int,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Bits per value of the float networks, and of the integer ones with their tables."""
+    told, size, floats, integers = conditions(), STEPS[quality], 0.0, 0.0
+    for net, frozen, each in zip(nets, prior.weights, examples, strict=True):
+        if not len(each):
+            continue
+        drawn = each.draw(2 * _BATCH, generator)
+        qualities = torch.full((len(drawn),), quality)
+        floats += each.share * float(net_bits(net, drawn, qualities, told).mean())
+        found = outputs(frozen, drawn, qualities, told, INTEGER)
+        values, mean, scale = (part.flatten().numpy().astype(np.int64) for part in found)
+        rows, offsets = to_rows(mean, scale, size)
+        entries, excess = to_entries(prior.tables, rows, values // size - offsets)
+        bits = prior.tables.bits(rows, entries) + escape_bits(excess)
+        integers += each.share * bits / len(values)
+    return floats, integers
+
+
+def _masked(net: Weights, masks: Weights) -> dict[str, Tensor]:
+    return {name: weight * masks.get(name, 1) for name, weight in net.items()}
