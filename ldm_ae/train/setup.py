@@ -36,6 +36,11 @@ from ldm_ae.train.trackers import require_trackers
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 DISCRIMINATOR_BETAS = (0.5, 0.9)
+SHARDED_LAUNCHES = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 def starting_point(
@@ -77,6 +82,7 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
         raise ValueError(
             "train.precision=fp16 needs a GPU: on a CPU use train.precision=bf16 or fp32"
         )
+    _refuse_sharding()
     require_trackers(config.trackers)
     accelerator = Accelerator(
         mixed_precision=MIXED_PRECISION[config.precision],
@@ -96,6 +102,16 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
             f" {asked} scripts/..."
         )
     return accelerator
+
+
+def _refuse_sharding() -> None:
+    """Averaged weights, Muon, the adaptive weight and checkpoints need whole tensors."""
+    for variable, name in SHARDED_LAUNCHES.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ValueError(
+                f"{variable}=true: {name} cuts weights into shards, which this training does not"
+                " support. Launch with plain data parallelism: accelerate launch --multi_gpu"
+            )
 
 
 def build_perceptual_metric(experiment: Experiment, device: torch.device) -> PerceptualLoss | None:

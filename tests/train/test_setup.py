@@ -29,6 +29,15 @@ def test_many_copies_that_know_nothing_of_each_other_are_refused(
         make_accelerator(make_experiment().train, tmp_path)
 
 
+def test_a_sharded_launch_is_refused(
+    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CPUs Accelerate would ignore it, on GPUs checkpoints would hold shards."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="ACCELERATE_USE_FSDP=true: FSDP.*--multi_gpu"):
+        make_accelerator(make_experiment().train, tmp_path)
+
+
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     assert starting_point(tmp_path, None) is starting_point(tmp_path, "auto") is None
     with pytest.raises(ValueError, match="resume=latest: no checkpoint"):
