@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from ldm_ae.data.config import DataConfig
@@ -16,17 +17,19 @@ def patches(patch: int, count: int) -> torch.Tensor:
     return chosen.view(count, 3, patch, patch)
 
 
-def test_squared_error_leads_to_pca() -> None:
-    images = patches(4, 3000)
-    model = LinearAutoencoder(LinearConfig(patch=4, latent_channels=6)).double()
-    fit_least_squares(model, images)
+@pytest.mark.parametrize(("patch", "size"), [(4, 6), (4, 3), (8, 4)])
+def test_squared_error_leads_to_pca(patch: int, size: int) -> None:
+    images = patches(patch, 3000)
+    model = LinearAutoencoder(LinearConfig(patch=patch, latent_channels=size)).double()
+    claimed = fit_least_squares(model, images)
     error = float((model(images).images - images).detach().square().mean())
+    assert claimed == pytest.approx(error, rel=1e-9)
 
     flat = images.flatten(1)
     _, values, directions = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
-    best = float(values[6:].square().sum() / flat.numel())
+    best = float(values[size:].square().sum() / flat.numel())
     assert best <= error <= 1.01 * best
-    angles = principal_angles(model.decoder.weight.detach().flatten(1), directions[:6])
+    angles = principal_angles(model.decoder.weight.detach().flatten(1), directions[:size])
     assert float(angles.max()) < 5.0
 
 
