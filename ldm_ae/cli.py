@@ -25,7 +25,7 @@ from ldm_ae.data.paths import EXTENSIONS
 from ldm_ae.files import replacing
 
 SUFFIX = ".lae"
-_LOSSLESS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+_LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -223,10 +223,7 @@ def _found(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
 
 def _save(image: np.ndarray, path: Path) -> None:
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    try:
-        picture.save(path, lossless=True)  # WebP alone heeds it
-    except (OSError, ValueError) as error:  # such as alpha where the format has none
-        raise ValueError(f"cannot be written as {path.suffix}: {error}") from error
+    picture.save(path, lossless=True)  # WebP alone heeds it
 
 
 def _files(number: int) -> str:

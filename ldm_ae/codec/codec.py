@@ -57,9 +57,13 @@ class Codec:
     network makes of them may differ in the last bit between machines.
     """
 
-    def __init__(self, model: Autoencoder, prior: Prior) -> None:
-        """model: in eval mode, on the device to compute on. Raises ValueError for a prior of
-        another kind of model."""
+    def __init__(
+        self, model: Autoencoder, prior: Prior, max_pixels: int = container.MAX_PIXELS
+    ) -> None:
+        """model: in eval mode, on the device to compute on. max_pixels: files of larger pictures
+        are refused before memory is taken for them. Raises ValueError for a prior of another kind
+        of model."""
+        self.max_pixels = max_pixels
         self.model, self.prior = model, prior
         self.content = content_of(model, prior)
         self.digest = model_digest(model, prior)
@@ -159,6 +163,11 @@ class Codec:
             raise ValueError(
                 f"this .lae file was written with model {header.digest.hex()}, this one is"
                 f" {self.digest.hex()}: use the model and prior it was written with"
+            )
+        if header.width * header.height > self.max_pixels:
+            raise ValueError(
+                f"this .lae file holds {header.width}x{header.height} pixels, more than"
+                f" max_pixels={self.max_pixels}"
             )
         self._require_channels(file)
         factor = self.model.downsampling_factor

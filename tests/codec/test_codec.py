@@ -161,6 +161,13 @@ def test_another_models_file_is_refused(codecs, make_codec, picture) -> None:
             other.decompress(data)
 
 
+def test_a_bound_on_pixels(codecs, picture) -> None:
+    data = codecs["kl"].compress(picture(20, 30))
+    careful = Codec(codecs["kl"].model, codecs["kl"].prior, max_pixels=599)
+    with pytest.raises(ValueError, match="30x20 pixels, more than max_pixels=599"):
+        careful.unpack(data)
+
+
 def test_digest_is_of_what_decodes(make_codec) -> None:
     codec = make_codec("vq")
     before = codec.digest

@@ -39,12 +39,16 @@ def test_old_files_hold_the_same_symbols(name: str) -> None:
         data = (GOLDEN / name / file).read_bytes()
         assert summary(codec.unpack(data).symbols) == found
         image = codec.decompress(data)
-        assert image.shape[:2] == (codec.unpack(data).header.height, codec.unpack(data).header.width)
+        assert image.shape[:2] == (
+            codec.unpack(data).header.height,
+            codec.unpack(data).header.width,
+        )
 
 
 def make(name: str) -> None:
     """Write a set: its model's weights are small multiples of 1/64, made of integers."""
-    import torch
+
+    from safetensors.torch import save_file
 
     from ldm_ae.codec.calibrate import calibrate
     from ldm_ae.codec.codec import Codec
@@ -57,7 +61,6 @@ def make(name: str) -> None:
     from ldm_ae.models.kl import KLConfig
     from ldm_ae.models.vq import VQConfig
     from ldm_ae.quantizers.codebook import CodebookConfig
-    from safetensors.torch import save_file
 
     coder = CoderConfig(channels=(4, 4), num_res_blocks=1, norm_groups=2)
     if name.startswith("kl"):

@@ -1,0 +1,135 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm_ae.cli import main
+from ldm_ae.codec.load import load_codec
+from ldm_ae.codec.prior_file import PRIOR_FILE
+
+GOLDEN = Path(__file__).parent / "codec" / "golden"
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two models and some pictures, and the working directory."""
+    rng = np.random.default_rng(0)
+    for name in ("kl", "vq"):
+        shutil.copytree(GOLDEN / f"{name}_v1", tmp_path / name)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    coarse = rng.integers(0, 256, (6, 9, 4), dtype=np.uint8)
+    image = np.kron(coarse, np.ones((8, 8, 1), dtype=np.uint8))
+    Image.fromarray(image[:, :, :3]).save(tmp_path / "photos" / "a.png")
+    Image.fromarray(image).save(tmp_path / "photos" / "more" / "b.png")
+    Image.fromarray(image[:, :, 0]).save(tmp_path / "photos" / "c.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line: str) -> None:
+    main(line.split())
+
+
+def fail(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message of a command that must fail."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(line)
+    assert stop.value.code == 2
+    lines = [part for part in capsys.readouterr().err.splitlines() if "error: " in part]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_one_file_there_and_back(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compress photos/a.png a.lae --model kl --quality 63")
+    size = (work / "a.lae").stat().st_size
+    assert f"1 file, {size} bytes, {size * 8 / (48 * 72):.4f} bpp" in capsys.readouterr().out
+    run("decompress a.lae back/a.png --model kl")
+    with Image.open("back/a.png") as back:
+        assert back.size == (72, 48) and back.mode == "RGB"
+        wanted = load_codec("kl").decompress((work / "a.lae").read_bytes())
+        assert (np.asarray(back) == wanted).all()
+    run("decompress a.lae a.webp --model kl")
+    with Image.open("a.webp") as back:
+        assert (np.asarray(back) == wanted).all(), "WebP without loss"
+
+
+def test_bpp_bounds_the_file(work: Path) -> None:
+    run("compress photos/a.png fine.lae --model kl --quality 63")
+    run("compress photos/a.png a.lae --model kl --bpp 2.0")
+    size = (work / "a.lae").stat().st_size
+    assert size * 8 / (48 * 72) <= 2.0 < (work / "fine.lae").stat().st_size * 8 / (48 * 72)
+
+
+def test_folders_there_and_back(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compress photos packed --model vq")
+    names = sorted(str(path.relative_to("packed")) for path in Path("packed").rglob("*.lae"))
+    assert names == ["a.lae", "c.lae", "more/b.lae"]
+    assert "3 files, " in capsys.readouterr().out
+    run("decompress packed back --model vq")
+    modes = {}
+    for path in Path("back").rglob("*.png"):
+        with Image.open(path) as image:
+            modes[path.name] = image.mode
+    assert modes == {"a.png": "RGB", "b.png": "RGBA", "c.png": "L"}
+
+
+def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compress photos/more/b.png b.lae --model kl --quality 7")
+    run("info b.lae")
+    out = capsys.readouterr().out
+    for line in ("quality: 7", "size: 72x48", "holds: latents", "colour: colour"):
+        assert line in out
+    assert f"model: {load_codec('kl').digest.hex()}" in out and "alpha: no" not in out
+
+
+def test_calibrate_gives_a_foreign_folder_its_prior(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("kl", "vq"):
+        (work / name / PRIOR_FILE).unlink()
+        message = fail(f"compress photos/a.png a.lae --model {name}", capsys)
+        assert "ldm-ae calibrate" in message
+        run(f"calibrate {name} --images photos --prior factorised")
+        run(f"compress photos/a.png a.lae --model {name}")
+        run(f"decompress a.lae a.png --model {name}")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("compress photos/none.png a.lae --model kl", "none.png"),
+        ("compress broken.png a.lae --model kl", "broken.png: "),
+        ("compress empty packed --model kl", "empty: no folder with files"),
+        ("compress photos/a.png a.lae --model none", "none has no config.json"),
+        ("compress photos/a.png a.lae --model kl --quality 64", "quality=64"),
+        ("compress photos/a.png a.lae --model kl --bpp 1e-6", "too few"),
+        ("compress photos/a.png a.lae --model vq --quality 3", "one rate"),
+        ("compress photos/a.png a.lae --model kl --bpp 1 --quality 3", "not allowed with"),
+        ("compress photos/a.png a.lae --model kl --device moon", "--device moon"),
+        ("compress twins packed --model kl", "would both become"),
+        ("decompress good.lae a.png --model vq", "was written with model"),
+        ("decompress good.lae a.jpg --model kl", "name a file that ends in"),
+        ("decompress cut.lae a.png --model kl", "cut.lae: this .lae file is cut short"),
+        ("decompress good.lae a.ppm --model kl", "name a file that ends in"),
+        ("info broken.png", "broken.png: this is no .lae file"),
+        ("calibrate kl --images empty", "no folder with files"),
+        ("calibrate kl --images photos --max-images 0", "--max-images 0"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_leave_nothing(
+    work: Path, line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "broken.png").write_bytes(b"no picture")
+    (work / "empty").mkdir()
+    (work / "twins").mkdir()
+    for name in ("a.png", "a.jpg"):
+        shutil.copy("photos/a.png", work / "twins" / name)
+    run("compress photos/a.png good.lae --model kl")
+    (work / "cut.lae").write_bytes((work / "good.lae").read_bytes()[:-9])
+    before = sorted(work.rglob("*"))
+    assert message in fail(line, capsys)
+    assert sorted(work.rglob("*")) == before
