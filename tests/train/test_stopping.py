@@ -1,9 +1,11 @@
 import os
 import signal
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 import ldm_ae.train.loop as loop
 from ldm_ae.train.checkpoint import read_progress
@@ -39,6 +41,37 @@ def test_other_threads_train_without_listening() -> None:
     thread.start()
     thread.join()
     assert agreed == [False]
+
+
+def _rank_until_stopped(rank: int, folder: Path) -> None:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2
+    )
+    with StopRequest() as stop:
+        for step in range(1000):
+            if (rank, step) == (1, 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+            if stop.agreed():
+                (folder / f"rank{rank}").write_text(f"{stop.name} at {step}")
+                break
+    dist.destroy_process_group()
+
+
+def test_ranks_stop_at_the_same_step(tmp_path: Path) -> None:
+    children = []
+    for rank in range(2):
+        with warnings.catch_warnings():  # newer Pythons warn of forks beside threads
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            try:
+                _rank_until_stopped(rank, tmp_path)
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in range(2)] == ["SIGTERM at 3"] * 2
 
 
 @pytest.fixture
