@@ -97,6 +97,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
                 micro_batches = [next(batches) for _ in range(config.accumulation)]
             seed_step(config.seed, step, accelerator.process_index)
             rates = set_learning_rates(players, config, step)
+            if config.progressive:
+                rates["crop_size"] = micro_batches[0].images.shape[-1]
             players.trainee.autoencoder.set_step(step)
             terms = train_step(players, micro_batches, step, config.seed, config.clip_norm)
             average.update(players.trainee.autoencoder, step)

@@ -48,7 +48,7 @@ def test_a_hub_name_goes_through_diffusers(
         monkeypatch.setattr(
             diffusers.AutoencoderKL,
             method,
-            lambda *a, original=original, **k: original(*a, **k, cache_dir=tmp_path),
+            lambda *a, original=original, **k: original(*a, **{"cache_dir": tmp_path, **k}),
         )
     assert read_pretrained_config(name).scaling == LatentScaling(0.37, 0.1)
     ours, theirs = ldm_ae.load(folder).state_dict(), read_pretrained_weights(name)
