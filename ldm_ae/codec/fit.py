@@ -13,7 +13,7 @@ from ldm_ae.codec.prior_file import Prior
 from ldm_ae.codec.priors import fit_factorised, fit_index_counts
 
 Kind = Literal["factorised", "context"]
-CONTEXT_STEPS = 300
+CONTEXT_STEPS = 500
 
 
 def fit_prior(
@@ -27,7 +27,7 @@ def fit_prior(
     """The prior of latents (C, h, w), or with `codes` (K, d) of indices (h, w), of any sizes.
 
     kind: `factorised` counts and takes a second; `context` fits small networks by as many
-    gradient steps, in about 15 seconds of one core. Raises ValueError for no samples, values or
+    gradient steps, in about 20 seconds of one core. Raises ValueError for no samples, values or
     codes that do not vary or are not finite.
     """
     if not samples:

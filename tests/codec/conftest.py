@@ -54,7 +54,17 @@ def make_codec() -> Callable[..., Codec]:
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
     """The second decoder, `reference.py`."""
-    spec = spec_from_file_location("codec_reference", Path(__file__).with_name("reference.py"))
+    return _module("reference.py")
+
+
+@pytest.fixture(scope="session")
+def context_reference() -> ModuleType:
+    """The context priors once more, `context_reference.py`."""
+    return _module("context_reference.py")
+
+
+def _module(name: str) -> ModuleType:
+    spec = spec_from_file_location(f"codec_{name[:-3]}", Path(__file__).with_name(name))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,16 +1,17 @@
 import dataclasses
+import math
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from ldm_ae.codec.context import ContextPrior, to_rows
-from ldm_ae.codec.context_net import run_head, run_trunk
 from ldm_ae.codec.context_passes import all_passes
 from ldm_ae.codec.fit import fit_prior
 from ldm_ae.codec.fit_context import compare, train
 from ldm_ae.codec.fit_examples import collect
-from ldm_ae.codec.integer_net import INTEGER, from_integers, to_integers
+from ldm_ae.codec.integer_net import from_integers, to_integers
 from ldm_ae.codec.ladder import MAX_VALUE, quantise
 from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
 from ldm_ae.codec.prior_file import load_prior, save_prior
@@ -39,6 +40,10 @@ def prior(samples: list[np.ndarray]) -> ContextPrior:
     found = fit_prior(samples, "context", steps=40)
     assert isinstance(found, ContextPrior)
     return found
+
+
+def octaves(size: int) -> int:
+    return math.floor(256 * math.log2(size / 256) + 1e-9)
 
 
 def symbols(prior: ContextPrior, shape: tuple[int, int], quality: int, seed: int = 99):
@@ -93,30 +98,28 @@ def test_rows_do_not_depend_on_threads_or_on_what_was_asked_before(prior: Contex
     )
 
 
-def test_networks_compute_what_integers_compute(prior: ContextPrior) -> None:
-    """Against int64 arithmetic that never sees a float."""
-    rng = np.random.default_rng(0)
-    net = {name: weight.numpy().astype(np.int64) for name, weight in prior.weights[1].items()}
-    seen = rng.integers(-MAX_VALUE, MAX_VALUE, (net["first"].shape[1], 20))
-    here = rng.integers(-MAX_VALUE, MAX_VALUE, (3, 20))
-    told = rng.integers(-600, 600, (net["first_condition"].shape[1], 1))
-
-    def activations(sums: np.ndarray, least: int) -> np.ndarray:
-        return ((2 * sums + 4096) // 8192).clip(least, 2**15 - 1)
-
-    hidden = activations(net["first"] @ seen + net["first_condition"] @ told, 0)
-    hidden = activations(net["second"] @ hidden + net["second_condition"] @ told, 0)
-    sums = net["head"] @ hidden + net["head_here"] @ here + net["head_condition"] @ told
-    heads = activations(sums, 0).reshape(3, -1, 20)
-    out = net["out"].reshape(2, 3, -1)
-    outputs = np.einsum("tcr,crp->tcp", out, heads) + (net["out_condition"] @ told).reshape(2, 3, 1)
-    outputs[0] += net["linear"] @ seen + net["mean_here"] @ here
-    expected = activations(outputs, -(2**15) + 1)
-
-    columns = [torch.from_numpy(part).double() for part in (seen, here, told)]
-    trunk = run_trunk(prior.weights[1], columns[0], columns[2], INTEGER)
-    found = run_head(prior.weights[1], trunk, columns[1], columns[2], INTEGER, slice(0, 3))
-    assert all((a.numpy() == b).all() for a, b in zip(found, expected, strict=True))
+@pytest.mark.parametrize(("quality", "size"), [(3, 1573), (24, 248), (46, 36), (63, 8)])
+def test_rows_are_those_of_the_format(
+    prior: ContextPrior, context_reference: ModuleType, quality: int, size: int
+) -> None:
+    """Against plain integers that never pass through a float; odd sizes, some values extreme."""
+    ref, found = context_reference, symbols(prior, (9, 6), quality)
+    found[:, 3:5, 2] = [[MAX_VALUE // size], [-(MAX_VALUE // size)], [0]]
+    expected, values = [], np.zeros_like(found)
+    for stride, corner, positions in ref.passes(9, 6):
+        net, told = ref.Network(prior.to_arrays(), corner), ref.told(stride, corner, octaves(size))
+        around = [ref.seen(values, stride, corner, y, x) for y, x in positions]
+        for channel in range(3):
+            here = [[int(part) for part in values[:, y, x]] for y, x in positions]
+            pairs = [
+                net.row(v, told, w, channel, size, octaves(size))
+                for v, w in zip(around, here, strict=True)
+            ]
+            expected += [np.array(part) for part in zip(*pairs, strict=True)]
+            for y, x in positions:
+                values[channel, y, x] = found[channel, y, x] * size
+    rows = all_rows(prior, found, size, quality)
+    assert all((a == b).all() for a, b in zip(rows, expected, strict=True))
 
 
 def test_a_channel_sees_only_channels_before_it(prior: ContextPrior) -> None:

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -57,6 +58,29 @@ def test_any_indices_round_trip(prior: ContextIndexPrior) -> None:
     indices = np.random.default_rng(0).integers(0, NUM_CODES, (9, 8))
     payload = encode_indices(indices, prior)
     assert (decode_indices(payload, prior, (9, 8)) == indices).all()
+
+
+def test_counts_are_those_of_the_format(
+    prior: ContextIndexPrior, context_reference: ModuleType
+) -> None:
+    ref, arrays, indices = context_reference, prior.to_arrays(), field(9, 6, 99)
+    values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
+    planes = np.zeros((3, 9, 6), dtype=np.int64)
+    for index, (stride, corner, positions) in enumerate(ref.passes(9, 6)):
+        found = prior.predict(values, known, index)
+        net, told = ref.Network(arrays, corner), ref.told(stride, corner, 0)
+        if corner:
+            counts = [
+                net.counts(ref.seen(planes, stride, corner, y, x), told, arrays["codes"])
+                for y, x in positions
+            ]
+            assert (np.concatenate(list(found)) == np.array(counts)).all()
+        else:
+            assert (found == 0).all()
+        for y, x in positions:
+            values[y, x], known[y, x] = indices[y, x], True
+            planes[:, y, x] = arrays["vectors"][indices[y, x]]
+    assert known.all()
 
 
 def test_frequencies_do_not_depend_on_threads(prior: ContextIndexPrior) -> None:
