@@ -14,6 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -94,7 +95,7 @@ def draw(rows: list[dict[str, float | int]], learned: tuple[Tensor, PatchPCA], p
     axes[0].loglog(sizes, [row["mse_linear_autoencoder"] for row in rows], "x--", label=label)
     axes[0].set(xlabel="values per 8x8 patch", ylabel="mean squared error, [-1, 1]")
     axes[0].set_xticks(sizes, labels=[str(size) for size in sizes])
-    axes[0].minorticks_off()
+    axes[0].xaxis.set_minor_locator(NullLocator())
     axes[0].legend()
     weight, pca = learned
     # PCA's components, and their projections onto the span that the decoder learned.
