@@ -22,16 +22,19 @@ GAME = (
     "weight: 0.5, start_step: 2, discriminator_warmup_steps: 3, ramp_steps: 6,"
     " lr_warmup_steps: 4, base_channels: 8"
 )
-# Steps and overrides.
+BROKEN = (12, 3)  # the step and the image, which is the second rank's alone
+
+# Steps and overrides; the first two end before the broken image.
 FAMILIES = {
     "kl": [3],
-    "gan": [20, f"loss.adversarial={{{GAME}, num_layers: 2}}"],
+    "gan": [12, f"loss.adversarial={{{GAME}, num_layers: 2}}"],
     "vq with every adversarial option": [
         20,
         VQ,
         f"loss.adversarial={{{GAME}, num_layers: 1, discriminator: multiscale, num_scales: 2,"
         " spectral_norm: true, loss: non_saturating, lecam_weight: 0.1, r1_weight: 10,"
         " r1_every: 3}",
+        "train.non_finite=skip",
     ],
 }
 
@@ -43,7 +46,10 @@ def batch(step: int) -> Batch:
     mine = slice(rank * share, (rank + 1) * share)
     generator = torch.Generator().manual_seed(step)
     images = torch.rand(4, 3, 16, 16, generator=generator) * 2 - 1
-    return Batch(images[mine], torch.arange(4 * step, 4 * step + 4)[mine], [""] * share, [])
+    if step == BROKEN[0]:
+        images[BROKEN[1]] = float("nan")
+    names = [f"{step}-{i}.png" for i in range(4)]
+    return Batch(images[mine], torch.arange(4 * step, 4 * step + 4)[mine], names[mine], [])
 
 
 def state(players: Players) -> torch.Tensor:
@@ -64,6 +70,8 @@ for family, (steps, *overrides) in FAMILIES.items():
         set_learning_rates(players, experiment.train, step)
         terms = train_step(players, [batch(step)], step, seed=7, clip_norm=1.0)
     assert players.critic is None or "adversarial" in terms
+    notes = players.guard.take_notes()
+    assert [note.rpartition(" ")[2] for note in notes] == ["12-3.png"] * (steps > BROKEN[0]), notes
     ends[family] = state(players)
 torch.save(ends, f"{out}-rank{world()[0]}.pt")
 accelerator.end_training()
