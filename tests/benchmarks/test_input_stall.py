@@ -17,6 +17,8 @@ TINY = (
     "data.size=16",
     "data.validation_count=0",
     "train.batch_size=2",
+    "train.optimizer=adamw",
+    "train.precision=fp32",
 )
 
 
