@@ -19,6 +19,7 @@ from ldm_ae.codec.passes import (
 )
 from ldm_ae.codec.prior_file import Prior
 from ldm_ae.codec.priors import IndexPrior, LatentPrior
+from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
 from ldm_ae.models.vq import VQAutoencoder
@@ -34,7 +35,8 @@ class LatentContent:
 
     def analyse(self, images: Tensor) -> np.ndarray:
         """Images (B, C, H, W) in [-1, 1], multiples of f => latents float32 (B, c, h, w)."""
-        return self.model.encode(images).float().cpu().numpy()
+        latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
+        return latents.float().cpu().numpy()
 
     def symbols(self, content: np.ndarray, quality: int) -> np.ndarray:
         return quantise(content, self.prior.centre, self.prior.unit, quality)
@@ -50,7 +52,8 @@ class LatentContent:
     def synthesise(self, symbols: np.ndarray, quality: int) -> Tensor:
         """Symbols (c, h, w) => images (1, C, h f, w f)."""
         latents = dequantise(symbols * step(quality), self.prior.centre, self.prior.unit)
-        return self.model.decode(_batch(latents, self.model))
+        batch = _batch(latents, self.model)
+        return decode_tiles(self.model.decode, batch, self.model.downsampling_factor)
 
     def bits(self, symbols: np.ndarray, quality: int) -> float:
         """The prior's cross-entropy: what a perfect coder would write."""
@@ -67,7 +70,8 @@ class IndexContent:
 
     def analyse(self, images: Tensor) -> np.ndarray:
         """Images (B, C, H, W) in [-1, 1], multiples of f => indices int64 (B, h, w)."""
-        return self.model.encode_indices(images).cpu().numpy()
+        latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
+        return self.model.quantize.indices(latents).cpu().numpy()
 
     def symbols(self, content: np.ndarray, quality: int) -> np.ndarray:
         return content
@@ -81,7 +85,8 @@ class IndexContent:
 
     def synthesise(self, symbols: np.ndarray, quality: int) -> Tensor:
         """Indices (h, w) => images (1, C, h f, w f)."""
-        return self.model.decode_indices(_batch(symbols, self.model))
+        batch = _batch(symbols, self.model)
+        return decode_tiles(self.model.decode_indices, batch, self.model.downsampling_factor)
 
     def bits(self, symbols: np.ndarray, quality: int) -> float:
         """The prior's cross-entropy: what a perfect coder would write."""
