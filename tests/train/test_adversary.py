@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ldm_ae.data.batch import Batch
 from ldm_ae.losses.gan_losses import discriminator_loss
 from ldm_ae.train.adversary import discriminator_step
 from ldm_ae.train.setup import set_learning_rates
@@ -183,3 +184,19 @@ def test_short_games_end_without_a_nan(
     assert (
         torch.isfinite(flat(playing.trainee)).all() and torch.isfinite(flat(playing.critic)).all()
     )
+
+
+def test_heads_on_frozen_features_play(make_players, flat) -> None:
+    playing = make_players(
+        "loss.perceptual.net=embedded",
+        "data.size=32",
+        game(f"start_step: 0, discriminator: features, {AT_ONCE}"),
+    )
+    before = flat(playing.critic)
+    frozen = playing.critic.network.perceptual.network.features(torch.ones(1, 3, 32, 32))
+    batch = Batch(torch.rand(2, 3, 32, 32) * 2 - 1, torch.arange(2), ["", ""], [])
+    terms = train_step(playing, [batch], 0, seed=0, clip_norm=1.0)
+    assert float(terms["adaptive_weight"]) > 0
+    assert not torch.equal(flat(playing.critic), before)
+    after = playing.critic.network.perceptual.network.features(torch.ones(1, 3, 32, 32))
+    assert all(torch.equal(a, b) for a, b in zip(frozen, after, strict=True))
