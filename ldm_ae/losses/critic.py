@@ -79,4 +79,4 @@ def build_critic(
             network = FeatureDiscriminator(perceptual, config.base_channels)
     if config.spectral_norm:
         add_spectral_norm(network)
-    return Critic(network, int(network.num_maps))  # type: ignore[arg-type]
+    return Critic(network, int(network.num_maps))

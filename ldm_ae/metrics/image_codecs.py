@@ -134,4 +134,5 @@ def use_one_thread() -> None:
     """Have AVIF and JPEG XL decode with one thread, so that their times compare."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     if why_missing("jxl") is None:
-        importlib.import_module("pillow_jxl.JpegXLImagePlugin").DECODE_THREADS = 0
+        plugin: Any = importlib.import_module("pillow_jxl.JpegXLImagePlugin")
+        plugin.DECODE_THREADS = 0

@@ -95,7 +95,7 @@ def _load_fp16(file: bytes) -> Latents:
 
 def _save_npz(latents: NDArray[np.floating]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{KEY: latents})
+    np.savez_compressed(buffer, **{KEY: latents})  # type: ignore[arg-type]  # KEY is no option
     return buffer.getvalue()
 
 

@@ -96,7 +96,9 @@ class Scorer:
             return None
         weights = self.perceptual.network.level_weights()
         with torch.inference_mode():
-            distance = feature_distance(self.features, self._features(pixels), weights)
+            decoded = self._features(pixels)
+            assert decoded is not None, "of the original's size"
+            distance = feature_distance(self.features, decoded, weights)
         return distance.item()
 
     def _features(self, pixels: Pixels) -> Sequence[Tensor] | None:

@@ -73,14 +73,17 @@ def fit_least_squares(
         line_search_fn="strong_wolfe",
     )
 
+    assert model.encoder.bias is not None and model.decoder.bias is not None
+    encoder_bias, decoder_bias = model.encoder.bias, model.decoder.bias
+
     def loss() -> Tensor:
         optimizer.zero_grad()
         encoder, decoder = model.encoder.weight.flatten(1), model.decoder.weight.flatten(1)
         coded = covariance @ encoder.T  # (D, c), the covariance of patches and latents
         shared = (coded * decoder.T).sum()
         energy = ((encoder @ coded) * (decoder @ decoder.T)).sum()
-        bias = model.decoder.bias.repeat_interleave(values_per_channel)
-        offset = (encoder @ mean + model.encoder.bias) @ decoder + bias - mean
+        bias = decoder_bias.repeat_interleave(values_per_channel)
+        offset = (encoder @ mean + encoder_bias) @ decoder + bias - mean
         error = (spread - 2 * shared + energy + offset.square().sum()) / len(mean)
         error.backward()
         return error

@@ -89,7 +89,8 @@ def discriminator_step(
         clip_norm,
         evidence,
     )
-    critic.count_update(*(sum_over_ranks(means) / world()[1]), config.lecam_decay)
+    real_means, fake_means = sum_over_ranks(means) / world()[1]
+    critic.count_update(real_means, fake_means, config.lecam_decay)
     averages = {name: sum(terms[name] for terms in collected) * share for name in collected[0]}
     return {
         **averages,  # type: ignore[dict-item]

@@ -24,7 +24,7 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     content = config.apply_overrides(config.read_yaml(path), overrides or [])
     given = content.get("model")
     source = given.get("init_from") if isinstance(given, dict) else None
-    if not isinstance(source, str) or given.get("kind", "kl") != "kl":
+    if given is None or not isinstance(source, str) or given.get("kind", "kl") != "kl":
         return config.build(Experiment, content, f"config {path}")
     pretrained = read_pretrained_config(source)
     content["model"] = _filled(given, config.plain(pretrained.model))

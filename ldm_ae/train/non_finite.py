@@ -122,4 +122,4 @@ def quantizer_state(autoencoder: nn.Module) -> dict[str, Tensor]:
 
 def restore_quantizer(autoencoder: nn.Module, state: dict[str, Tensor]) -> None:
     if state:
-        autoencoder.quantize.load_state_dict(state)  # type: ignore[union-attr, operator]
+        autoencoder.quantize.load_state_dict(state)  # type: ignore[union-attr]
