@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.context_net import groups, head_shapes, run_head, run_trunk, trunk_shapes
+from ldm_ae.codec.context_net import Sizes, groups, head_shapes, run_head, run_trunk, trunk_shapes
 from ldm_ae.codec.context_passes import NUM_NETS, Pass, all_passes, condition, step_octaves
 from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, LIMIT, Weights, from_integers
 from ldm_ae.codec.ladder import MAX_VALUE, step
@@ -95,7 +95,10 @@ class ContextPrior:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ContextPrior:
         unit, centre = scale_of(arrays)
-        shapes = trunk_shapes(len(centre), len(centre)) | head_shapes(len(centre))
+        channels, sizes = len(centre), sizes_of(arrays)
+        out = array(arrays, "net0.out", np.int16, (2 * channels, None))
+        sizes = replace(sizes, per_channel=out.shape[1])
+        shapes = trunk_shapes(channels, channels, sizes) | head_shapes(channels, sizes)
         return cls(unit, centre, tables_of(arrays), weights_of(arrays, shapes))
 
 
@@ -116,6 +119,12 @@ def weight_arrays(weights: Sequence[Weights]) -> Arrays:
         for index, net in enumerate(weights)
         for name, weight in net.items()
     }
+
+
+def sizes_of(arrays: Mapping[str, np.ndarray]) -> Sizes:
+    """The networks' layers, but for the head's."""
+    second = array(arrays, "net0.second", np.int16, (None, None))
+    return Sizes(first=second.shape[1], second=second.shape[0])
 
 
 def weights_of(

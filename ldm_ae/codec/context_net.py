@@ -9,6 +9,7 @@ says; weights are matrices (out, in), activations (in, P) with a column for each
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -18,34 +19,42 @@ from ldm_ae.codec.context_passes import NUM_CONDITIONS
 from ldm_ae.codec.integer_net import Arithmetic, Weights
 
 Shapes = dict[str, tuple[int, int]]
-_FIRST, _SECOND, _PER_CHANNEL = 48, 32, 12
 
 
-def trunk_shapes(channels: int, num_linear: int) -> Shapes:
+@dataclass(frozen=True)
+class Sizes:
+    """Units of the first and the second layer, and of each channel's layer in the head."""
+
+    first: int = 80
+    second: int = 48
+    per_channel: int = 16
+
+
+def trunk_shapes(channels: int, num_linear: int, sizes: Sizes) -> Shapes:
     inputs = 9 * (4 * channels + 4)
     return {
-        "first": (_FIRST, inputs),
-        "first_condition": (_FIRST, NUM_CONDITIONS),
-        "second": (_SECOND, _FIRST),
-        "second_condition": (_SECOND, NUM_CONDITIONS),
+        "first": (sizes.first, inputs),
+        "first_condition": (sizes.first, NUM_CONDITIONS),
+        "second": (sizes.second, sizes.first),
+        "second_condition": (sizes.second, NUM_CONDITIONS),
         "linear": (num_linear, inputs),
     }
 
 
-def head_shapes(channels: int) -> Shapes:
+def head_shapes(channels: int, sizes: Sizes) -> Shapes:
     return {
-        "head": (channels * _PER_CHANNEL, _SECOND),
-        "head_here": (channels * _PER_CHANNEL, channels),
-        "head_condition": (channels * _PER_CHANNEL, NUM_CONDITIONS),
-        "out": (2 * channels, _PER_CHANNEL),
+        "head": (channels * sizes.per_channel, sizes.second),
+        "head_here": (channels * sizes.per_channel, channels),
+        "head_condition": (channels * sizes.per_channel, NUM_CONDITIONS),
+        "out": (2 * channels, sizes.per_channel),
         "out_condition": (2 * channels, NUM_CONDITIONS),
         "mean_here": (channels, channels),
     }
 
 
-def feature_shapes(num_features: int) -> Shapes:
+def feature_shapes(num_features: int, sizes: Sizes) -> Shapes:
     return {
-        "features": (num_features, _SECOND),
+        "features": (num_features, sizes.second),
         "features_condition": (num_features, NUM_CONDITIONS),
     }
 
@@ -53,7 +62,7 @@ def feature_shapes(num_features: int) -> Shapes:
 def run_trunk(
     weights: Weights, seen: Tensor, condition: Tensor, arithmetic: Arithmetic
 ) -> tuple[Tensor, Tensor]:
-    """Features (_SECOND, P) and linear sums (L, P) of what is seen, columns (9 I, P).
+    """Features (second, P) and linear sums (L, P) of what is seen, columns (9 I, P).
 
     condition: (NUM_CONDITIONS, P), or (NUM_CONDITIONS, 1) for the same at all positions.
     """
@@ -76,10 +85,11 @@ def run_head(
     the input belongs to an earlier group.
     """
     features, linear = trunk
-    rows = slice(channels.start * _PER_CHANNEL, channels.stop * _PER_CHANNEL)
+    per_channel = weights["out"].shape[1]
+    rows = slice(channels.start * per_channel, channels.stop * per_channel)
     sums = weights["head"][rows] @ features + weights["head_here"][rows] @ here
     hidden = arithmetic.rectify(sums + weights["head_condition"][rows] @ condition)
-    hidden = rearrange(hidden, "(g r) p -> g r p", r=_PER_CHANNEL)
+    hidden = rearrange(hidden, "(g r) p -> g r p", r=per_channel)
     out = rearrange(weights["out"], "(two c) r -> c two r", two=2)[channels]
     constant = rearrange(weights["out_condition"] @ condition, "(two c) p -> c two p", two=2)
     mean, scale = (out @ hidden + constant[channels]).unbind(dim=1)
@@ -103,13 +113,13 @@ def groups(channels: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def causal_masks(channels: int) -> dict[str, Tensor]:
+def causal_masks(channels: int, sizes: Sizes) -> dict[str, Tensor]:
     """1 where a weight may be other than zero, for the weights on values at the same place."""
     group = torch.zeros(channels)
     for index, members in enumerate(groups(channels)):
         group[members] = index
     earlier = (group[:, None] > group[None, :]).float()
-    return {"mean_here": earlier, "head_here": earlier.repeat_interleave(_PER_CHANNEL, dim=0)}
+    return {"mean_here": earlier, "head_here": earlier.repeat_interleave(sizes.per_channel, dim=0)}
 
 
 def initial_weights(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:

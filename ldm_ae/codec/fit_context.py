@@ -20,6 +20,7 @@ from ldm_ae.codec.context import (
     to_rows,
 )
 from ldm_ae.codec.context_net import (
+    Sizes,
     causal_masks,
     groups,
     head_shapes,
@@ -78,7 +79,9 @@ def train(
 ) -> list[dict[str, Tensor]]:
     """The three networks' weights in float."""
     channels = examples[0].targets.shape[1]
-    shapes, masks = trunk_shapes(channels, channels) | head_shapes(channels), causal_masks(channels)
+    sizes = Sizes()
+    shapes = trunk_shapes(channels, channels, sizes) | head_shapes(channels, sizes)
+    masks = causal_masks(channels, sizes)
     nets = [initial_weights(shapes, generator) for _ in examples]
     for net, each in zip(nets, examples, strict=True):
         if len(each):

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm_ae.codec.context_net import feature_shapes, initial_weights, run_features, trunk_shapes
+from ldm_ae.codec.context_net import (
+    Sizes,
+    feature_shapes,
+    initial_weights,
+    run_features,
+    trunk_shapes,
+)
 from ldm_ae.codec.context_passes import NUM_KINDS, condition
 from ldm_ae.codec.fit_examples import Examples, collect, schedule
 from ldm_ae.codec.index_prior import ContextIndexPrior
@@ -80,7 +86,9 @@ def train(
     generator: torch.Generator,
 ) -> list[dict[str, Tensor]]:
     """The three networks' weights in float; `codes` is fitted in place."""
-    shapes = trunk_shapes(places.shape[1], codes.shape[1]) | feature_shapes(codes.shape[1])
+    sizes, num_features = Sizes(), codes.shape[1]
+    shapes = trunk_shapes(places.shape[1], num_features, sizes)
+    shapes |= feature_shapes(num_features, sizes)
     nets = [initial_weights(shapes, generator) for _ in examples]
     for net, each in zip(nets, examples, strict=True):
         if len(each):

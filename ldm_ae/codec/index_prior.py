@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.context import weight_arrays, weights_of
+from ldm_ae.codec.context import sizes_of, weight_arrays, weights_of
 from ldm_ae.codec.context_net import feature_shapes, run_features, trunk_shapes
 from ldm_ae.codec.context_passes import all_passes, condition
 from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, Weights, from_integers
@@ -90,8 +90,9 @@ class ContextIndexPrior:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ContextIndexPrior:
         vectors = array(arrays, "vectors", np.int16, (None, None))
         codes = array(arrays, "codes", np.int16, (len(vectors), None))
-        num_features = codes.shape[1]
-        shapes = trunk_shapes(vectors.shape[1], num_features) | feature_shapes(num_features)
+        num_features, sizes = codes.shape[1], sizes_of(arrays)
+        shapes = trunk_shapes(vectors.shape[1], num_features, sizes)
+        shapes |= feature_shapes(num_features, sizes)
         return cls(
             vectors, from_integers("codes", codes), weights_of(arrays, shapes), tables_of(arrays)
         )

@@ -64,7 +64,8 @@ class Network:
     def row(self, v: list[int], u: list[int], here: list[int], j: int, size: int, octaves: int):
         """(row, offset) of channel j at a step of `size` units."""
         w, f, c = self.weights, self.features(v, u), len(here)
-        part = slice(12 * j, 12 * j + 12)
+        r = w["out"].shape[1]
+        part = slice(r * j, r * j + r)
         sums = w["head"][part] @ f + w["head_here"][part] @ here + w["head_condition"][part] @ u
         g = [relu(x) for x in sums]
         mean = w["linear"][j] @ v + w["mean_here"][j] @ here
