@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from typing import get_args
 
+from ldm_ae.codec.fit import Kind
 from ldm_ae.convert.run import export_run
 
 
@@ -25,6 +27,12 @@ def main() -> None:
     parser.add_argument(
         "--max-images", type=int, help="training crops to measure at most (default 10,000)"
     )
+    parser.add_argument(
+        "--prior",
+        choices=get_args(Kind),
+        default="factorised",
+        help="the codec's entropy model: context makes smaller files, and takes longer",
+    )
     parser.add_argument("overrides", nargs="*", metavar="data.key=value")
     arguments = parser.parse_args()
     try:
@@ -36,6 +44,7 @@ def main() -> None:
             per_channel=arguments.per_channel_statistics,
             max_images=arguments.max_images,
             overrides=arguments.overrides,
+            prior=arguments.prior,
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

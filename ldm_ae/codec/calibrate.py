@@ -46,17 +46,17 @@ def fit(model: Autoencoder, samples: Samples, kind: Kind = "factorised") -> Prio
     return fit_prior(samples.items, kind, codes=codes)
 
 
-@torch.inference_mode()
 def calibrate(model: Autoencoder, images: Iterable[np.ndarray], kind: Kind = "factorised") -> Prior:
     """Fit a prior to what a model makes of images, uint8 (H, W, C) of any size; the model is in
     eval mode. Raises ValueError as `fit`."""
     samples, device = Samples(), next(model.parameters()).device
     for image in images:
         padded, _ = pad_to_multiple(to_float(image).to(device), model.downsampling_factor)
-        if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-            samples.add(model.encode_indices(padded))
-        else:
-            samples.add(model.encode(padded).float())
+        with torch.no_grad():
+            if isinstance(model, (VQAutoencoder, DiscreteVAE)):
+                samples.add(model.encode_indices(padded))
+            else:
+                samples.add(model.encode(padded).float())
     return fit(model, samples, kind)
 
 

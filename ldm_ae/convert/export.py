@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae.codec.calibrate import Samples, fit
+from ldm_ae.codec.fit import Kind
 from ldm_ae.codec.prior_file import PRIOR_FILE, Prior, save_prior
 from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.card import model_card
@@ -53,6 +54,7 @@ def export(
     card: Mapping[str, Mapping[str, Any]],
     per_channel: bool = False,
     scaling: LatentScaling | None = None,
+    prior: Kind = "factorised",
     overwrite: bool = False,
 ) -> Path:
     """Measure the latents, compare with diffusers, fit the codec's prior, write the folder;
@@ -67,6 +69,8 @@ def export(
         relative to the overall std: SDXL's (z - mean) / latents_std * scaling_factor then comes to
         unit variance in every channel, while pipelines that read the scalar alone stay right.
     scaling: written as it is, where the latents are those of an earlier model; None measures it.
+    prior: the kind of entropy model that the codec gets; `context` makes files smaller and takes
+        some twenty seconds to fit.
     overwrite: replace an earlier export.
 
     The folder appears whole or not at all. Raises ValueError if `out_dir` is in use, if diffusers'
@@ -106,7 +110,7 @@ def export(
         "training_config.yaml": resolved_config,
         "README.md": model_card(name, model, statistics, tables, written),
     }
-    _write(out_dir, exported, files, fit(model, samples))
+    _write(out_dir, exported, files, fit(model, samples, prior))
     return out_dir
 
 

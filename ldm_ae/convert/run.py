@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ldm_ae import config
+from ldm_ae.codec.fit import Kind
 from ldm_ae.convert.export import export, require_free
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
@@ -39,6 +40,7 @@ def export_run(
     per_channel: bool = False,
     max_images: int | None = None,
     overrides: Sequence[str] = (),
+    prior: Kind = "factorised",
     overwrite: bool = False,
 ) -> Path:
     """Export a run's checkpoint with statistics over its training images, training crops included,
@@ -46,7 +48,8 @@ def export_run(
 
     checkpoint: `latest`, `best` (by the run's train.best_metric), or a checkpoint's name.
     max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
-    the images are elsewhere now. Raises ValueError for whatever is missing, and as `export`.
+    the images are elsewhere now. prior: as in `export`. Raises ValueError for whatever is missing,
+    and as `export`.
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     require_free(out_dir, overwrite)
@@ -80,6 +83,7 @@ def export_run(
         card=card,
         per_channel=per_channel,
         scaling=experiment.scaling,
+        prior=prior,
         overwrite=overwrite,
     )
 
