@@ -29,6 +29,7 @@ from ldm_ae.codec.context_net import (
     run_trunk,
     trunk_shapes,
 )
+from ldm_ae.codec.context_passes import NUM_KINDS
 from ldm_ae.codec.fit_examples import Examples, collect, conditions, schedule
 from ldm_ae.codec.integer_net import FLOAT, INTEGER, Arithmetic, Weights, from_integers, to_integers
 from ldm_ae.codec.ladder import NUM_QUALITIES, STEPS, UNITS_PER_DEVIATION
@@ -126,7 +127,7 @@ def start_linear(net: dict[str, Tensor], examples: Examples, generator: torch.Ge
         # log2 of a logistic's scale
         scale = torch.log2(rest.std(dim=0).clamp(min=1e-3) * math.sqrt(3) / math.pi)
         rows = slice(channels + part.start, channels + part.stop)
-        net["out_condition"][rows, :4] = scale[:, None]
+        net["out_condition"][rows, :NUM_KINDS] = scale[:, None]
 
 
 def rounded(examples: Examples, quality: Tensor) -> tuple[Tensor, Tensor]:

@@ -142,6 +142,9 @@ def start_gaussian(
     net["linear"][1 : 1 + dimensions] = (octave * precision @ solution.T).float()
     first, second = torch.triu_indices(dimensions, dimensions)
     excess = (precision - overall)[first, second] * torch.where(first == second, 1.0, 2.0)
+    # The factors 4 undo those of `code_weights`; nothing is known in the coarsest grid.
     products = slice(1 + dimensions, 1 + dimensions + len(first))
-    net["features_condition"][products, :3] = (-0.5 * octave * 4 * excess).float()[:, None]
-    net["features_condition"][0, :4] = 4.0
+    net["features_condition"][products, : NUM_KINDS - 1] = (-0.5 * octave * 4 * excess).float()[
+        :, None
+    ]
+    net["features_condition"][0, :NUM_KINDS] = 4.0

@@ -178,6 +178,21 @@ def test_latents_without_variation_are_refused() -> None:
         fit_prior([np.ones((2, 8, 8), dtype=np.float32)], "context", steps=1)
 
 
+def test_many_channels_go_in_groups() -> None:
+    """Ten channels in eight groups, each the same but for a little noise."""
+    rng = np.random.default_rng(0)
+    shared = [rng.normal(size=(1, 16, 16)) for _ in range(7)]
+    latents = [(one + 0.1 * rng.normal(size=(10, 16, 16))).astype(np.float32) for one in shared]
+    prior = fit_prior(latents[:-1], "context", steps=10)
+    masks = prior.masks((10, 16, 16), 46)
+    assert sorted(int(mask.any(axis=(1, 2)).sum()) for mask in masks[-8:]) == [1] * 6 + [2] * 2
+    found = quantise(latents[-1], prior.centre, prior.unit, 46)
+    payload = encode_latents(found, prior, 46)
+    assert (decode_latents(payload, prior, (10, 16, 16), 46) == found).all()
+    factorised = fit_factorised(latents[:-1])
+    assert latent_bits(found, prior, 46) < 0.7 * latent_bits(found, factorised, 46)
+
+
 def test_a_single_position_can_be_fitted() -> None:
     rng = np.random.default_rng(0)
     ones = [rng.normal(size=(2, 1, 1)).astype(np.float32) for _ in range(50)]
