@@ -10,12 +10,12 @@ from ldm_ae.codec.context import ContextPrior, to_rows
 from ldm_ae.codec.context_passes import all_passes
 from ldm_ae.codec.fit import fit_prior
 from ldm_ae.codec.fit_context import compare, train
+from ldm_ae.codec.fit_counts import fit_factorised
 from ldm_ae.codec.fit_examples import collect
 from ldm_ae.codec.integer_net import from_integers, to_integers
 from ldm_ae.codec.ladder import MAX_VALUE, quantise
 from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
 from ldm_ae.codec.prior_file import load_prior, save_prior
-from ldm_ae.codec.priors import fit_factorised
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ldm_ae.codec.fit_counts import fit_factorised, fit_index_counts
 from ldm_ae.codec.prior_file import PRIOR_FILE, load_prior, save_prior, update_digest
-from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, fit_factorised, fit_index_counts
+from ldm_ae.codec.priors import FactorisedPrior, IndexCounts
 
 
 @pytest.fixture(scope="module")
