@@ -22,7 +22,7 @@ types: .venv/ready
 	$(BIN)/mypy
 
 pytest: .venv/ready
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 clean:
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache
