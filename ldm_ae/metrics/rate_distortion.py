@@ -77,11 +77,13 @@ class Scorer:
     def scores(self, pixels: Pixels) -> dict[str, float | None]:
         """Values by metric; None where the image is too small, equal to the original (PSNR) or
         there is no network."""
-        decoded = _to_uint8_tensor(pixels)
-        decibels = psnr(self.original, decoded).item()
+        return self.psnr_and_lpips(pixels) | {"ms_ssim": self._ms_ssim(_to_uint8_tensor(pixels))}
+
+    def psnr_and_lpips(self, pixels: Pixels) -> dict[str, float | None]:
+        """`scores` without MS-SSIM, which takes longer than the other two."""
+        decibels = psnr(self.original, _to_uint8_tensor(pixels)).item()
         return {
             "psnr": decibels if math.isfinite(decibels) else None,
-            "ms_ssim": self._ms_ssim(decoded),
             "lpips": self._lpips(pixels),
         }
 

@@ -52,6 +52,7 @@ def test_values_that_cannot_be_had_are_none() -> None:
     small = PHOTO[:100, :100]
     scores = Scorer(small, None).scores(small)
     assert scores == {"psnr": None, "ms_ssim": None, "lpips": None}
+    assert Scorer(small, None).psnr_and_lpips(small) == {"psnr": None, "lpips": None}
     tiny = PHOTO[:4, :4]
     assert (
         Scorer(tiny, build_perceptual(PerceptualConfig("embedded"))).scores(tiny)["lpips"] is None
