@@ -69,6 +69,12 @@ class DataConfig:
                 f"data.streaming=true with data.kind={self.kind}: only parquet, tar and hub data"
                 " stream"
             )
+        kind = self.validation_kind or self.kind
+        if self.validation_path is not None and kind in ("hub", "embedded"):
+            raise ValueError(
+                f"data.validation_path={self.validation_path} with data.kind={self.kind}: set"
+                " data.validation_kind to what is there: folder, parquet or tar"
+            )
         for key in ("size", "stream_lanes", "shuffle_window"):
             if getattr(self, key) < 1:
                 raise ValueError(f"data.{key}={getattr(self, key)}: must be at least 1")

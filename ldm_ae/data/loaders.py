@@ -8,6 +8,11 @@ with B see what one process with W B sees, and a run starts anywhere by naming a
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -114,6 +119,7 @@ class TrainLoader:
             num_workers=workers,
             collate_fn=_as_is,
             prefetch_factor=ahead if workers else None,
+            worker_init_fn=_heed_training_alone,
             generator=torch.Generator(),  # else its seed is drawn from the run's random numbers
             pin_memory=self.device.type == "cuda",
         )
@@ -228,3 +234,22 @@ class _Once:
 
 def _as_is(sample: object) -> object:
     return sample
+
+
+def _heed_training_alone(worker: int) -> None:
+    """In a worker: SIGTERM counts only from the process that reads its batches.
+
+    torchrun and Slurm send it to every process of a job, but training has a step to finish, and
+    the end of a worker would end it at once. It ends its workers itself.
+    """
+    if sys.platform == "linux":  # elsewhere a process cannot learn who sent a signal
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_exit_when_told_by, args=(parent.pid,), daemon=True).start()
+
+
+def _exit_when_told_by(process: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != process:
+        pass
+    os._exit(0)

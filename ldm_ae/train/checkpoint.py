@@ -92,7 +92,7 @@ def load_checkpoint(
         average.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
         state = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
         _restore_training_state(players, state)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise ValueError(
             f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
             f" changed?): {error}"

@@ -114,9 +114,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
             if images and _due(progress, config.validate_every, config.steps):
                 scores, grid = validate(average.model, images, perceptual, frechet)
                 log.validation(progress.step, scores, grid)
-            if _due(progress, config.checkpoint_every, config.steps) or keeper.beats_the_best(
-                scores
-            ):
+            best = keeper.beats_the_best(scores)  # asked also where a checkpoint is due anyway
+            if best or _due(progress, config.checkpoint_every, config.steps):
                 keeper.save(progress, scores)
         if stop.agreed():
             saved = keeper.save(progress, scores)

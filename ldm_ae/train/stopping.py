@@ -60,7 +60,10 @@ class StopRequest:
         if self._group is not None:
             flag = torch.tensor(self.signal)
             dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._group)
-            self.signal = int(flag)
+            agreed = int(flag)
+            if agreed:  # else a signal that came while this rank waited counts at the next call
+                self.signal = agreed
+            return agreed != 0
         return self.signal != 0
 
     @property

@@ -14,6 +14,7 @@ from ldm_ae.data.config import DataConfig
         ({"kind": "hub"}, r"data\.name is not set"),
         ({"kind": "tar"}, r"data\.path is not set: data\.kind=tar"),
         ({"path": "x", "streaming": True}, r"data\.streaming=true with data\.kind=folder"),
+        ({"kind": "hub", "name": "x", "validation_path": "y"}, r"data\.validation_path=y .*=hub"),
         ({"path": "x", "size": 0}, r"data\.size=0"),
         ({"path": "x", "num_workers": -1}, r"data\.num_workers=-1"),
         ({"path": "x", "min_scale": 0.0}, r"data\.min_scale=0\.0"),

@@ -19,6 +19,7 @@ import ldm_ae.train.loop as loop
 from ldm_ae import config
 from ldm_ae.convert.run import export_run
 from ldm_ae.files import write_through
+from ldm_ae.train.checkpoint import save_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.loop import train
 
@@ -124,6 +125,8 @@ def test_a_checkpoint_of_another_model_is_refused(make_experiment) -> None:
     other = make_experiment("model.latent_channels=3", "train.steps=6")
     with pytest.raises(ValueError, match="does not fit this config"):
         train(other, resume="latest")
+    with pytest.raises(ValueError, match="does not fit this config"):
+        train(make_experiment("train.optimizer=muon", "train.steps=6"), resume="latest")
 
 
 def test_broken_images_are_skipped_and_named_once(make_experiment, photos: Path, capsys) -> None:
@@ -196,6 +199,27 @@ def test_the_best_is_saved_at_once_and_can_be_exported(
     )  # 25 and 15 do not beat the 30 from before the resume
     names = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert names == ["step-00000002", "step-00000005"]
+
+
+def test_the_best_may_be_one_that_was_due_anyway(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    psnrs = iter((10.0, 30.0, 20.0, 15.0))
+    real_validate, real_save = loop.validate, save_checkpoint
+    saved = []
+
+    def scored(*arguments):
+        scores, grid = real_validate(*arguments)
+        return scores | {"psnr": next(psnrs)}, grid
+
+    def recorded(run_dir, players, average, progress, *rest, **named):
+        saved.append(progress.step)
+        return real_save(run_dir, players, average, progress, *rest, **named)
+
+    monkeypatch.setattr(loop, "validate", scored)
+    monkeypatch.setattr("ldm_ae.train.keeper.save_checkpoint", recorded)
+    train(make_experiment("train.validate_every=1", "train.best_metric=psnr"))
+    assert saved == [1, 2, 4]  # 20 at step 3 does not beat the 30 of step 2
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_after_it(

@@ -74,6 +74,23 @@ def test_ranks_stop_at_the_same_step(tmp_path: Path) -> None:
     assert [(tmp_path / f"rank{rank}").read_text() for rank in range(2)] == ["SIGTERM at 3"] * 2
 
 
+def test_a_signal_that_comes_while_ranks_agree_counts_at_the_next_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = [signal.SIGTERM]
+
+    def waiting(*_: object, **__: object) -> None:
+        if notes:
+            os.kill(os.getpid(), notes.pop())
+
+    monkeypatch.setattr(dist, "all_reduce", waiting)
+    with StopRequest() as stop:
+        stop._group = "two ranks"
+        assert not stop.agreed()  # the other rank did not hear of it
+        assert stop.agreed()
+        assert stop.name == "SIGTERM"
+
+
 @pytest.fixture
 def signal_in_step(monkeypatch: pytest.MonkeyPatch):
     """signal_in_step(n): SIGTERM comes in the midst of update number n, from 0."""
