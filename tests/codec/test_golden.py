@@ -17,7 +17,7 @@ from ldm_ae.codec.load import load_codec
 from ldm_ae.files import replacing
 
 GOLDEN = Path(__file__).with_name("golden")
-SETS = ("kl_v1", "vq_v1")
+SETS = ("kl_v1", "vq_v1", "kl_context_v1", "vq_context_v1")
 
 
 def summary(symbols: np.ndarray) -> dict[str, object]:
@@ -48,14 +48,16 @@ def test_old_files_hold_the_same_symbols(name: str) -> None:
 def make(name: str) -> None:
     """Write a set: its model's weights are small multiples of 1/64, made of integers."""
 
+    import torch
     from safetensors.torch import save_file
 
-    from ldm_ae.codec.calibrate import calibrate
     from ldm_ae.codec.codec import Codec
+    from ldm_ae.codec.fit import Kind, fit_prior
     from ldm_ae.codec.prior_file import save_prior
     from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
     from ldm_ae.convert.load import STEM
     from ldm_ae.convert.weights import to_diffusers_state
+    from ldm_ae.data.images import to_float
     from ldm_ae.models.build import build_model
     from ldm_ae.models.coders import CoderConfig
     from ldm_ae.models.kl import KLConfig
@@ -81,7 +83,14 @@ def make(name: str) -> None:
         "one_pixel": np.full((1, 1, 3), 90, dtype=np.uint8),
         "strip": ((columns * 9 + rows) % 256).astype(np.uint8)[:3, :, :2],
     }
-    codec = Codec(model, calibrate(model, [pictures["waves"]]))
+    kind: Kind = "context" if "context" in name else "factorised"
+    with torch.no_grad():
+        waves = to_float(pictures["waves"])
+        discrete = name.startswith("vq")
+        sample = (model.encode_indices if discrete else model.encode)(waves)[0].numpy()
+        codes = model.quantize.codes().numpy() if discrete else None
+    # A few steps: networks that are no good, but whose every layer matters.
+    codec = Codec(model, fit_prior([sample], kind, codes=codes, steps=5))
     config = to_diffusers_config(model.config, LatentScaling(scaling_factor=1.0), 64)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     save_file(to_diffusers_state(model), folder / f"{STEM}.safetensors")
