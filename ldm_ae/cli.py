@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,14 +16,15 @@ from tqdm import tqdm
 
 from ldm_ae.codec import container
 from ldm_ae.codec.calibrate import calibrate, calibration_images
-from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec
+from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec, model_digest
 from ldm_ae.codec.fit import Kind
 from ldm_ae.codec.load import load_codec
 from ldm_ae.codec.planes import open_picture
-from ldm_ae.codec.prior_file import save_prior
+from ldm_ae.codec.prior_file import EARLIER_PRIORS, PRIOR_FILE, Prior, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
 from ldm_ae.data.paths import EXTENSIONS
 from ldm_ae.files import replacing
+from ldm_ae.models.base import Autoencoder
 
 SUFFIX = ".lae"
 _LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
+    _require_names(arguments, (SUFFIX,))
     codec = _codec(arguments)
     codec.require_rate(arguments.quality, arguments.bpp)
     num_bytes, num_pixels = 0, 0
@@ -101,8 +104,7 @@ def _compress(arguments: argparse.Namespace) -> None:
 
 
 def _decompress(arguments: argparse.Namespace) -> None:
-    if not arguments.source.is_dir() and arguments.target.suffix.lower() not in _LOSSLESS:
-        raise ValueError(f"{arguments.target}: name a file that ends in {', '.join(_LOSSLESS)}")
+    _require_names(arguments, _LOSSLESS)
     codec = _codec(arguments)
     num_bytes, num_pixels = 0, 0
 
@@ -131,8 +133,27 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     paths = _found(arguments.images, EXTENSIONS)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
     prior = calibrate(model, images, arguments.prior)
-    path = save_prior(prior, model_folder(arguments.model, arguments.subfolder))
+    folder = model_folder(arguments.model, arguments.subfolder)
+    kept = _keep_earlier(model, prior, folder)
+    path = save_prior(prior, folder)
     print(f"{path}: prior {prior.name!r}, {path.stat().st_size} bytes")
+    if kept is not None:
+        print(f"{kept}: the prior before, which .lae files written until now need")
+
+
+def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None:
+    """A copy of a prior that is about to be replaced, under the digest its files carry: without
+    it nothing would ever decode them again. None if there is nothing to keep."""
+    try:
+        digest = model_digest(model, load_prior(folder))
+    except ValueError:  # there is none, or none that can be used
+        return None
+    if digest == model_digest(model, prior):
+        return None
+    kept = folder / EARLIER_PRIORS.replace("*", digest.hex())
+    with replacing(kept) as aside:
+        shutil.copyfile(folder / PRIOR_FILE, aside)
+    return kept
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -184,6 +205,16 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: there is no GPU that torch can use")
     return device
+
+
+def _require_names(arguments: argparse.Namespace, endings: Sequence[str]) -> None:
+    """Raise ValueError for a source that is not there, and for one file's target that ends
+    otherwise: two pictures of a shell's pattern must not end with the second overwritten."""
+    source, target = arguments.source, arguments.target
+    if not source.exists():
+        raise ValueError(f"{source}: no such file or folder")
+    if not source.is_dir() and target.suffix.lower() not in endings:
+        raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
 
 
 def _each(

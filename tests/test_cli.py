@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ldm_ae.cli import main
+from ldm_ae.codec import container
 from ldm_ae.codec.load import load_codec
 from ldm_ae.codec.prior_file import PRIOR_FILE
 
@@ -98,10 +99,32 @@ def test_calibrate_gives_a_foreign_folder_its_prior(
         run(f"decompress a.lae a.png --model {name}")
 
 
+def test_calibrating_again_keeps_the_prior_that_files_need(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("compress photos/a.png a.lae --model kl")
+    digest = container.read((work / "a.lae").read_bytes()).header.digest
+    current, kept = work / "kl" / PRIOR_FILE, work / "kl" / f"prior.{digest.hex()}.safetensors"
+    before = current.read_bytes()
+    for _ in range(2):  # the second time the same prior comes: there is nothing to keep
+        run("calibrate kl --images photos --prior factorised")
+        assert sorted(path.name for path in current.parent.glob("prior.*")) == sorted(
+            [kept.name, PRIOR_FILE]
+        )
+    assert kept.read_bytes() == before != current.read_bytes()
+    assert f"was written with model {digest.hex()}" in fail(
+        "decompress a.lae a.png --model kl", capsys
+    )
+    kept.replace(current)
+    run("decompress a.lae a.png --model kl")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("compress photos/none.png a.lae --model kl", "none.png"),
+        ("compress photos/a.png photos/c.jpg --model kl", "c.jpg: name a file that ends in .lae"),
+        ("compress nowhere packed --model kl", "nowhere: no such file or folder"),
         ("compress broken.png a.lae --model kl", "broken.png: "),
         ("compress empty packed --model kl", "empty: no folder with files"),
         ("compress photos/a.png a.lae --model none", "none has no config.json"),

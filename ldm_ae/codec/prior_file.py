@@ -15,6 +15,7 @@ from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, IndexPrior, Latent
 from ldm_ae.files import replacing
 
 PRIOR_FILE = "prior.safetensors"
+EARLIER_PRIORS = "prior.*.safetensors"  # replaced ones, by the digest of the files they decode
 FORMAT_VERSION = "1"
 _MAX_BYTES = 1 << 26  # a larger file is no prior, and is not read
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.fit import Kind
-from ldm_ae.codec.prior_file import PRIOR_FILE, Prior, save_prior
+from ldm_ae.codec.prior_file import EARLIER_PRIORS, PRIOR_FILE, Prior, save_prior
 from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.card import model_card
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
@@ -120,7 +120,7 @@ def require_free(out_dir: Path, overwrite: bool) -> None:
         return
     if not out_dir.is_dir():
         raise ValueError(f"{out_dir} is a file: name a folder for the export")
-    present = {path.name for path in out_dir.iterdir()}
+    present = {path.name for path in out_dir.iterdir() if not path.match(EARLIER_PRIORS)}
     if not present:
         return
     if not (present <= set(FILES) and STATISTICS in present):

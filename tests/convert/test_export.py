@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import ldm_ae
+from ldm_ae.codec.prior_file import EARLIER_PRIORS
 from ldm_ae.convert import export as export_module
 from ldm_ae.convert.agreement import Agreement, check, compare, relative_difference
 from ldm_ae.convert.export import FILES, export
@@ -185,6 +186,7 @@ def test_existing_folders(make_model, images, tmp_path):
     write(model, empty, images)
     with pytest.raises(ValueError, match="already holds an export"):
         write(model, empty, images)
+    (empty / EARLIER_PRIORS.replace("*", "0123")).touch()  # as `ldm-ae calibrate` leaves one
     write(model, empty, images, overwrite=True, card={"Training": {"step": 7}})
     assert "| step | 7 |" in (empty / "README.md").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "used"]
