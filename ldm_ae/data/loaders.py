@@ -39,7 +39,7 @@ class TrainLoader:
     """The training images of a config, checked when made; `batches` starts at any position.
 
     Raises ValueError at once for a source that is missing, empty, or without a usable image.
-    `batch_size` is per rank. Batches arrive on `device`.
+    `batch_size` is per rank. Images arrive on `device`, keys in main memory.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class TrainLoader:
         )
         for pixels, keys, names, skipped in raw:
             images = to_float(pixels.to(self.device, non_blocking=True))
-            yield Batch(images, keys.to(self.device, non_blocking=True), names, skipped)
+            # The keys' values are read at each step, which must not wait for the GPU.
+            yield Batch(images, keys, names, skipped)
 
     def _rows(self, start_position: int) -> Iterator[RawBatch]:
         jobs = batch_jobs(

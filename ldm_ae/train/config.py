@@ -84,7 +84,8 @@ class TrainConfig:
         for name in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 1 or more")
-        for name in ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay", "max_skipped"):
+        not_negative = ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay")
+        for name in (*not_negative, "max_skipped", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name}={getattr(self, name)}: use 0 or more")
         if self.lr <= 0:

@@ -50,6 +50,12 @@ def test_batches_hold_what_they_say(photos: Path) -> None:
     assert batch.skipped == []
 
 
+def test_keys_stay_where_they_are_read(photos: Path) -> None:
+    batch = take(make_train_loader(config(photos), 2, seed=0, device="meta"), 1)[0]
+    assert batch.images.device.type == "meta"
+    assert batch.keys.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_channels_follow_the_config(photos: Path, channels: Any) -> None:
     batch = take(make_train_loader(config(photos, channels=channels), 2, seed=0), 1)[0]

@@ -17,6 +17,7 @@ LOGIT = "loss.reconstruction=logit_laplace"
         ("train.ema_decay=1", "train.ema_decay=1"),
         ("train.lr=nan", "train.lr"),
         ("train.clip_norm=-1", "train.clip_norm=-1"),
+        ("train.seed=-1", "train.seed=-1"),
         ("model.latent_channels=0", "model.latent_channels=0"),
         ("model.coder.norm_groups=0", "coder.norm_groups=0"),
         ("loss.adversarial={weight: 1, base_channels: 7}", "base_channels=7"),
