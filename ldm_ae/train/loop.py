@@ -23,6 +23,7 @@ from ldm_ae.train.setup import (
     build_players,
     make_accelerator,
     open_frechet,
+    require_one_start,
     seed_step,
     set_learning_rates,
     starting_point,
@@ -57,6 +58,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     accelerator.wait_for_everyone()
     checkpoint = starting_point(run_dir, resume, config.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
+    require_one_start(progress.step, run_dir)
 
     torch.manual_seed(config.seed)
     loader = TrainLoader(

@@ -17,6 +17,7 @@ from accelerate.utils import (
 from torch import Tensor
 
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.distributed import gather_from_ranks
 from ldm_ae.losses.critic import build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
@@ -68,6 +69,17 @@ def starting_point(
             " with --resume latest, or choose another train.run_dir"
         )
     return None
+
+
+def require_one_start(step: int, run_dir: Path) -> None:
+    """Raise ValueError, on every rank, unless all start from the same step: weights are not sent
+    around after a resume."""
+    steps = gather_from_ranks(step)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"train.run_dir={run_dir}: the processes would start from the steps {steps}. It must be"
+            " on a disk that all machines share"
+        )
 
 
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm_ae.train.loop import train
 from ldm_ae.train.setup import build_perceptual_metric, make_accelerator, starting_point
 
 
@@ -58,6 +59,14 @@ def test_a_run_is_not_mixed_with_its_later_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="newer checkpoints .step-00000004."):
         starting_point(tmp_path, "step-00000002")
     assert starting_point(tmp_path, "step-00000004") is not None
+
+
+def test_a_folder_that_machines_do_not_share_is_refused(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ldm_ae.train.setup.gather_from_ranks", lambda step: [4, step])
+    with pytest.raises(ValueError, match=r"train\.run_dir=.*steps \[4, 0\]\. .* share"):
+        train(make_experiment())
 
 
 def test_crops_too_small_for_the_perceptual_network_are_refused(make_experiment) -> None:
