@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (compress, decompress):
         command.add_argument("--model", type=Path, required=True, help="the model's folder")
+    decompress.add_argument(
+        "--max-pixels",
+        type=int,
+        default=container.MAX_PIXELS,
+        help="refuse larger pictures (%(default)s)",
+    )
     for command in (compress, decompress, fit):
         command.add_argument("--subfolder", help="of a pipeline's folder")
         command.add_argument("--variant", help="such as fp16, of the weights' files")
@@ -129,6 +135,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         subfolder=arguments.subfolder,
         variant=arguments.variant,
         device=_device(arguments.device),
+        max_pixels=getattr(arguments, "max_pixels", container.MAX_PIXELS),
     )
     paths = _found(arguments.images, EXTENSIONS)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)

@@ -137,6 +137,7 @@ def test_calibrating_again_keeps_the_prior_that_files_need(
         ("decompress good.lae a.png --model vq", "was written with model"),
         ("decompress good.lae a.jpg --model kl", "name a file that ends in"),
         ("decompress cut.lae a.png --model kl", "cut.lae: this .lae file is cut short"),
+        ("decompress good.lae a.png --model kl --max-pixels 9", "max_pixels=9"),
         ("decompress good.lae a.ppm --model kl", "name a file that ends in"),
         ("info broken.png", "broken.png: this is no .lae file"),
         ("calibrate kl --images empty", "no folder with files"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.container import MAX_PIXELS
 from ldm_ae.codec.prior_file import load_prior
 from ldm_ae.convert.load import load, model_folder
 
@@ -17,9 +18,11 @@ def load_codec(
     subfolder: str | None = None,
     variant: str | None = None,
     device: torch.device | str = "cpu",
+    max_pixels: int = MAX_PIXELS,
 ) -> Codec:
     """The codec of an export, or of any folder that `ldm_ae.load` opens and `ldm-ae calibrate` has
-    given a `prior.safetensors`; the arguments are `load`'s. Raises ValueError as `load`, and if
-    the prior is missing, damaged or another model's."""
+    given a `prior.safetensors`; the arguments are `load`'s. max_pixels: files of larger pictures
+    are refused; lower it for files from strangers, since a header alone may ask for minutes of
+    work. Raises ValueError as `load`, and if the prior is missing, damaged or another model's."""
     model = load(folder, subfolder=subfolder, variant=variant, device=device)
-    return Codec(model, load_prior(model_folder(Path(folder), subfolder)))
+    return Codec(model, load_prior(model_folder(Path(folder), subfolder)), max_pixels)
