@@ -135,7 +135,6 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         subfolder=arguments.subfolder,
         variant=arguments.variant,
         device=_device(arguments.device),
-        max_pixels=getattr(arguments, "max_pixels", container.MAX_PIXELS),
     )
     paths = _found(arguments.images, EXTENSIONS)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
@@ -201,6 +200,7 @@ def _codec(arguments: argparse.Namespace) -> Codec:
         subfolder=arguments.subfolder,
         variant=arguments.variant,
         device=_device(arguments.device),
+        max_pixels=getattr(arguments, "max_pixels", container.MAX_PIXELS),
     )
 
 
