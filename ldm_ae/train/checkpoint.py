@@ -31,10 +31,24 @@ from ldm_ae.train.players import Players
 
 @dataclass(frozen=True)
 class Progress:
-    """step: updates done. images_seen: over all ranks; the position in the data."""
+    """step: updates done. images_seen: over all ranks; the position in the data.
+
+    num_images, seed: what the order of the data follows from; 0 images: not known yet.
+    """
 
     step: int = 0
     images_seen: int = 0
+    num_images: int = 0
+    seed: int = 0
+
+    def require_order(self, num_images: int, seed: int) -> None:
+        """Raises ValueError if the data or the seed are not what this position counts in."""
+        if self.num_images and (self.num_images, self.seed) != (num_images, seed):
+            raise ValueError(
+                f"the run saw {self.num_images} images in the order of train.seed={self.seed}; now"
+                f" there are {num_images} and train.seed={seed}: the run cannot go on where it"
+                " was. Restore the data and the seed, or start anew in another train.run_dir"
+            )
 
 
 def checkpoint_path(run_dir: Path, progress: Progress) -> Path:

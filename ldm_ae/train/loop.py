@@ -69,6 +69,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         world_size=accelerator.num_processes,
         device=accelerator.device,
     )
+    progress.require_order(loader.num_images, config.seed)
     held_out = validation_images(experiment.data)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
     players, average = build_players(experiment, accelerator, perceptual)
@@ -106,7 +107,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
             average.update(players.trainee.autoencoder, step)
 
             seen = config.batch_size * config.accumulation * accelerator.num_processes
-            progress = Progress(step + 1, progress.images_seen + seen)
+            position = progress.images_seen + seen
+            progress = Progress(step + 1, position, loader.num_images, config.seed)
             skipped = [line for batch in micro_batches for line in batch.skipped]
             log.advance(seen, skipped, players.guard.take_notes())
             if _due(progress, config.log_every, config.steps):

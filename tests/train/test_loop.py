@@ -92,6 +92,21 @@ def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_pat
             assert torch.equal(value, resumed[kind][key]), f"{kind} {key}"
 
 
+@pytest.mark.parametrize("change", ["another photo", "another seed"])
+def test_a_run_goes_on_only_in_the_order_it_began(
+    change: str, make_experiment, photos: Path, tmp_path: Path
+) -> None:
+    where = f"train.run_dir={tmp_path / 'run'}"
+    train(make_experiment(where, "train.steps=2"))
+    seed = "train.seed=0"
+    if change == "another photo":
+        shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
+    else:
+        seed = "train.seed=1"
+    with pytest.raises(ValueError, match="Restore the data and the seed"):
+        train(make_experiment(where, seed), resume="latest")
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_export(tiny_yaml: Path, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "train_kl_ae.py"
@@ -108,7 +123,8 @@ def test_two_processes_train_and_export(tiny_yaml: Path, tmp_path: Path) -> None
     assert finished.stdout.count("Export:") == 1
     assert ldm_ae.load(tmp_path / "run" / "export").family == "kl"
     state = tmp_path / "run" / "checkpoints" / "step-00000004" / "state.json"
-    assert json.loads(state.read_text()) == {"step": 4, "images_seen": 16}
+    progress = json.loads(state.read_text())
+    assert (progress["step"], progress["images_seen"], progress["seed"]) == (4, 16, 0)
 
 
 def test_a_few_images_are_learned(make_experiment) -> None:
