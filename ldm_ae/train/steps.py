@@ -32,8 +32,9 @@ def train_step(
     """One update from micro-batches; returns detached scalars, means over the micro-batches.
 
     The loss of micro-batch i counts 1 / len(batches), so that accumulation equals a larger
-    batch; a codebook and an adaptive weight go by micro-batches. A loss term or gradient that is not finite is met before the update: NonFiniteError
-    (a FloatingPointError) names the terms and images, or the guard's policy skips the update.
+    batch; a codebook and an adaptive weight go by micro-batches. A loss term or gradient that is
+    not finite is met before the update: NonFiniteError (a FloatingPointError) names the terms and
+    images, or the guard's policy skips the update.
     """
     guard = players.guard
     factor = generator_factor(players, step)
