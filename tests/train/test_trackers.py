@@ -1,4 +1,5 @@
 import importlib.util
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ def test_weights_and_biases_without_a_network(
     accelerator.end_training()
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     (log,) = run.glob("run-*.wandb")
-    content = log.read_bytes()
+    deadline = time.monotonic() + 30  # a process of W&B's own writes the file, in its own time
+    while b"train/loss" not in (content := log.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert b"train/loss" in content and b"from step 3" in content
     assert list((run / "files" / "media" / "images").glob("picture*.png"))
