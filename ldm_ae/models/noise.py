@@ -5,6 +5,8 @@ Here every image carries an integer key, and its noise is a pure function of (ke
 ranks with B images each draw exactly what one process with 2B images draws.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,31 +29,27 @@ def _generators(keys: Tensor, stream: int, device: torch.device) -> list[torch.G
     return [torch.Generator(device=device).manual_seed(seed) for seed in seeds]
 
 
+def _draw(sampler: Callable[..., Tensor], like: Tensor, keys: Tensor, stream: int) -> Tensor:
+    """`sampler`'s numbers for each image, in its own generator."""
+    assert len(keys) == len(like), f"{len(keys)} noise keys for {len(like)} images"
+    noise = [
+        sampler(like.shape[1:], generator=generator, device=like.device)
+        for generator in _generators(keys, stream, like.device)
+    ]
+    return torch.stack(noise).to(like.dtype)
+
+
 def normal_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
     """Standard normal noise of `like`'s shape (B, ...), dtype and device.
 
     keys: int64 (B,), one per image; None draws from the global generator.
     """
-    if keys is None:
-        return torch.randn_like(like)
-    assert len(keys) == len(like), f"{len(keys)} noise keys for {len(like)} images"
-    noise = [
-        torch.randn(like.shape[1:], generator=generator, device=like.device)
-        for generator in _generators(keys, stream, like.device)
-    ]
-    return torch.stack(noise).to(like.dtype)
+    return torch.randn_like(like) if keys is None else _draw(torch.randn, like, keys, stream)
 
 
 def uniform_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
     """Uniform noise in [0, 1) of `like`'s shape (B, ...), dtype and device; keys as above."""
-    if keys is None:
-        return torch.rand_like(like)
-    assert len(keys) == len(like), f"{len(keys)} noise keys for {len(like)} images"
-    noise = [
-        torch.rand(like.shape[1:], generator=generator, device=like.device)
-        for generator in _generators(keys, stream, like.device)
-    ]
-    return torch.stack(noise).to(like.dtype)
+    return torch.rand_like(like) if keys is None else _draw(torch.rand, like, keys, stream)
 
 
 def gumbel_noise(like: Tensor, keys: Tensor | None, stream: int = 0) -> Tensor:
