@@ -33,7 +33,7 @@ from ldm_ae.metrics.rd_run import (
     measure_coder,
     why_not_reusable,
 )
-from ldm_ae.metrics.rd_summary import bd_rates, curve, table_rows
+from ldm_ae.metrics.rd_summary import ANCHOR, bd_rate_column, bd_rates, curve, table_rows
 from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.viz.gallery import save_gallery
 from ldm_ae.viz.rd_plots import Line, save_rd_curves
@@ -49,10 +49,10 @@ PROTOCOL = {
     "ms_ssim": "five scales, weights of Wang et al. 2003, 2x2 means between scales, RGB mean",
     "times": "of one image in memory; *_cpu_seconds is processor time of the process, which other "
     "load on the machine does not lengthen",
-    "bd_rate": "per cent of rate against AVIF at equal metric: PCHIP of the log of the rate over "
-    "the metric as it is (not in dB but for PSNR), over the common range; points that a cheaper "
-    "one of the same codec equals or beats are left out; of a codec with several settings, the "
-    "upper envelope for that metric",
+    "bd_rate": "per cent of rate against the anchor at equal metric: PCHIP of the log of the rate "
+    "over the metric as it is (not in dB but for PSNR), over the common range; points that a "
+    "cheaper one of the same codec equals or beats are left out; of a codec with several settings, "
+    "the upper envelope for that metric",
 }
 
 
@@ -75,6 +75,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", required=True, help="folder of test images, or: embedded")
     parser.add_argument("--out", type=Path, required=True, help="folder; a run goes on in it")
     parser.add_argument("--codecs", nargs="*", choices=list(TUNED), default=list(TUNED))
+    parser.add_argument(
+        "--anchors", nargs="+", default=[ANCHOR], metavar="NAME", help="BD-rates are against these"
+    )
     parser.add_argument("--reuse", type=Path, help="folder of earlier reports of these codecs")
     parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
     parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
@@ -96,12 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     use_one_thread()
     photos = list_photos(arguments.images, arguments.limit)
     folders = open_models(arguments.model)
-    clash = sorted(folders.keys() & set(TUNED))
-    if clash:
-        raise ValueError(
-            f"--model {clash[0]}={folders[clash[0]]}: {clash[0]} is a codec's name; say "
-            f"--model OTHER_NAME={folders[clash[0]]}"
-        )
+    require_names(folders, arguments.anchors)
     openers: dict[str, Opener] = {
         name: partial(ModelCoder, name, folder, arguments.qualities)
         for name, folder in folders.items()
@@ -125,6 +123,17 @@ def run(arguments: argparse.Namespace) -> None:
         rows = equal_bytes_rows(models, arguments.codecs, chosen, arguments.gallery_bpp)
         save_gallery(arguments.out / "gallery.png", rows)
         print(f"written: {arguments.out / 'gallery.png'}")
+
+
+def require_names(folders: Mapping[str, Path], anchors: Sequence[str]) -> None:
+    """Raise ValueError for a model that is named as a codec, and an anchor that is neither."""
+    for name in sorted(folders.keys() & set(TUNED)):
+        raise ValueError(
+            f"--model {name}={folders[name]}: {name} is a codec's name; say"
+            f" --model OTHER_NAME={folders[name]}"
+        )
+    for name in sorted(set(anchors) - folders.keys() - set(TUNED)):
+        raise ValueError(f"--anchors {name}: neither a --model's name nor a codec")
 
 
 def open_lpips(arguments: argparse.Namespace) -> Any:
@@ -195,17 +204,19 @@ def summarise(
     summary = {
         "images": {"count": len(photos), "names": [photo.name for photo in photos]},
         "lpips_net": net,
-        "bd_rate_percent_against_avif": bd_rates(shown, published),
+        "bd_rate_percent_against": {
+            anchor: bd_rates(shown, published, anchor) for anchor in arguments.anchors
+        },
         "published": [asdict(item) for item in published],
         "cost": {name: reports[name].get("cost") for name in models},
         "protocol": PROTOCOL,
     }
     write_json(arguments.out / "summary.json", summary | provenance())
     for metric, label in labels.items():
-        rows = table_rows(shown, metric)
-        spec = ".2f" if metric == "psnr" else ".4f"
-        columns = {key: spec for key in rows[0] if key not in ("name", "BD-rate %")}
-        print(f"\n{label}\n" + format_table(rows, {"name": "s", "BD-rate %": ".1f"} | columns))
+        rows = table_rows(shown, metric, arguments.anchors)
+        columns = dict.fromkeys(rows[0], ".2f" if metric == "psnr" else ".4f")
+        columns |= {"name": "s"} | {bd_rate_column(name): ".1f" for name in arguments.anchors}
+        print(f"\n{label}\n" + format_table(rows, columns))
     print(f"\nwritten: {arguments.out}/summary.json, curves.png and a JSON for each codec")
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
-from PIL import Image
-from tqdm import tqdm
 
+from ldm_ae.cli_files import (
+    LOSSLESS,
+    for_each_file,
+    found_files,
+    one_line,
+    read_file,
+    require_names,
+    save_picture,
+)
 from ldm_ae.codec import container
 from ldm_ae.codec.calibrate import calibrate, calibration_images
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec, model_digest
@@ -27,7 +32,6 @@ from ldm_ae.files import replacing
 from ldm_ae.models.base import Autoencoder
 
 SUFFIX = ".lae"
-_LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,8 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -91,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compress(arguments: argparse.Namespace) -> None:
-    _require_names(arguments, (SUFFIX,))
+    require_names(arguments.source, arguments.target, (SUFFIX,))
     codec = _codec(arguments)
     codec.require_rate(arguments.quality, arguments.bpp)
     num_bytes, num_pixels = 0, 0
@@ -105,12 +109,14 @@ def _compress(arguments: argparse.Namespace) -> None:
         num_bytes += len(data)
         num_pixels += image.shape[0] * image.shape[1]
 
-    num_files = _each(arguments, EXTENSIONS, SUFFIX, one)
-    print(f"{_files(num_files)}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+    done = for_each_file(arguments.source, arguments.target, EXTENSIONS, SUFFIX, one)
+    if done.number:
+        print(f"{done}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+    done.require_all()
 
 
 def _decompress(arguments: argparse.Namespace) -> None:
-    _require_names(arguments, _LOSSLESS)
+    require_names(arguments.source, arguments.target, LOSSLESS)
     codec = _codec(arguments)
     num_bytes, num_pixels = 0, 0
 
@@ -119,12 +125,14 @@ def _decompress(arguments: argparse.Namespace) -> None:
         data = read_file(source)
         image = codec.decompress(data)
         with replacing(target) as aside:
-            _save(image, aside)
+            save_picture(image, aside)
         num_bytes += len(data)
         num_pixels += image.shape[0] * image.shape[1]
 
-    num_files = _each(arguments, {SUFFIX}, ".png", one)
-    print(f"{_files(num_files)}, {num_pixels} pixels from {num_bytes} bytes")
+    done = for_each_file(arguments.source, arguments.target, {SUFFIX}, ".png", one)
+    if done.number:
+        print(f"{done}, {num_pixels} pixels from {num_bytes} bytes")
+    done.require_all()
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
@@ -136,7 +144,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         variant=arguments.variant,
         device=_device(arguments.device),
     )
-    paths = _found(arguments.images, EXTENSIONS)
+    paths = found_files(arguments.images, EXTENSIONS)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
     prior = calibrate(model, images, arguments.prior)
     folder = model_folder(arguments.model, arguments.subfolder)
@@ -184,16 +192,6 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"{name}: {value}")
 
 
-def read_file(path: Path) -> bytes:
-    """The content of an .lae file, unless it is longer than any can be (ValueError)."""
-    limit = container.MAX_BYTES
-    with path.open("rb") as opened:
-        data = opened.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"{path} is longer than any .lae file")
-    return data
-
-
 def _codec(arguments: argparse.Namespace) -> Codec:
     return load_codec(
         arguments.model,
@@ -212,57 +210,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"--device {name}: there is no GPU that torch can use")
     return device
-
-
-def _require_names(arguments: argparse.Namespace, endings: Sequence[str]) -> None:
-    """Raise ValueError for a source that is not there, and for one file's target that ends
-    otherwise: two pictures of a shell's pattern must not end with the second overwritten."""
-    source, target = arguments.source, arguments.target
-    if not source.exists():
-        raise ValueError(f"{source}: no such file or folder")
-    if not source.is_dir() and target.suffix.lower() not in endings:
-        raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
-
-
-def _each(
-    arguments: argparse.Namespace,
-    suffixes: set[str] | frozenset[str],
-    suffix: str,
-    one: Callable[[Path, Path], None],
-) -> int:
-    """Turn the file, or all files of the folder; returns their number. The first one that fails
-    ends it; those before it are done, and it leaves nothing."""
-    source, target = arguments.source, arguments.target
-    if not source.is_dir():
-        pairs = {target: source}
-    else:
-        pairs = {}
-        for path in _found(source, suffixes):
-            place = target / path.relative_to(source).with_suffix(suffix)
-            if place in pairs:
-                raise ValueError(f"{pairs[place]} and {path} would both become {place}: rename one")
-            pairs[place] = path
-    for place, path in tqdm(pairs.items(), disable=not source.is_dir()):
-        try:
-            one(path, place)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    return len(pairs)
-
-
-def _found(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
-    found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
-    )
-    if not found:
-        raise ValueError(f"{folder}: no folder with files of type {', '.join(sorted(suffixes))}")
-    return found
-
-
-def _save(image: np.ndarray, path: Path) -> None:
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    picture.save(path, lossless=True)  # WebP alone heeds it
-
-
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number} files"

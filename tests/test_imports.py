@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "ldm_ae"
 
 # First match wins; the higher, the later in the list of what may import what.
 FLOORS = {
+    "ldm_ae.cli_files": 5,
     "ldm_ae.cli": 6,
     "ldm_ae.train.main": 6,
     "ldm_ae.train.loop": 6,

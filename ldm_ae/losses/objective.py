@@ -37,8 +37,9 @@ class LossConfig:
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
     codebook_weight: factor of the codebook and commitment terms (vq).
     rate_weight: factor of the latents' bits per pixel at the middle step (plain with model.rate).
-    rate_warmup_steps: the rate's weight rises linearly from 0 over these steps: bits are worth
-        little to a decoder that cannot use them yet, and what it gives up early is slow to return.
+    rate_start_step, rate_warmup_steps: the rate's weight is 0 until the one and rises linearly
+        over the other: a decoder that cannot use bits yet gives the encoder no reason to send
+        them, and a channel given up early does not return.
     learn_log_variance: train s in exp(-s) reconstruction + s (Rombach et al.'s code has it, but
         never gives it to the optimizer).
     """
@@ -57,6 +58,7 @@ class LossConfig:
     kl_warmup_steps: int = 0
     codebook_weight: float = 1.0
     rate_weight: float = 1.0
+    rate_start_step: int = 0
     rate_warmup_steps: int = 0
     learn_log_variance: bool = False
     log_variance_init: float = 0.0
@@ -72,6 +74,7 @@ class LossConfig:
             "kl_warmup_steps",
             "codebook_weight",
             "rate_weight",
+            "rate_start_step",
             "rate_warmup_steps",
         ):
             if getattr(self, name) < 0:
@@ -123,12 +126,15 @@ class Objective:
         """Weight of each of the models' penalties at a training step."""
         kl = self.kl_weight * _warmup(step, self.config.kl_warmup_steps)
         codebook = self.config.codebook_weight
+        rate = self.config.rate_weight * _warmup(
+            step - self.config.rate_start_step, self.config.rate_warmup_steps
+        )
         return {
             "kl": kl,
             "kl_uniform": kl,
             "codebook": codebook,
             "commitment": codebook,
-            "rate": self.config.rate_weight * _warmup(step, self.config.rate_warmup_steps),
+            "rate": rate,
             "bpp": 0.0,  # for the logs
         }
 
@@ -179,4 +185,7 @@ class Objective:
 
 
 def _warmup(step: int, num_steps: int) -> float:
+    """The factor at a step counted from where the rise begins, negative before it."""
+    if step < 0:
+        return 0.0
     return min(1.0, step / num_steps) if num_steps else 1.0

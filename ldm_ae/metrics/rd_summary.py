@@ -25,31 +25,34 @@ def curve(report: Report, metric: str) -> list[tuple[float, float]]:
 
 
 def bd_rates(
-    reports: Mapping[str, Report], published: Sequence[PublishedCurve] = ()
+    reports: Mapping[str, Report],
+    published: Sequence[PublishedCurve] = (),
+    anchor: str = ANCHOR,
 ) -> dict[str, dict[str, Any]]:
-    """BD-rate against AVIF by codec and metric, each {"percent", "low", "high", "reason"}."""
+    """BD-rate against the anchor by codec and metric, each {"percent", "low", "high",
+    "reason"}."""
     table: dict[str, dict[str, Any]] = {}
     for name, report in reports.items():
-        if name != ANCHOR:
+        if name != anchor:
             table[name] = {
-                m: asdict(_against_anchor(reports, curve(report, m), m)) for m in METRICS
+                m: asdict(_against(reports.get(anchor), anchor, curve(report, m), m))
+                for m in METRICS
             }
     for item in published:
         table[item.name] = {"published": True} | {
-            metric: asdict(_against_anchor(reports, list(item.points[metric]), metric))
+            metric: asdict(_against(reports.get(anchor), anchor, list(item.points[metric]), metric))
             for metric in METRICS
             if metric in item.points
         }
     return table
 
 
-def _against_anchor(
-    reports: Mapping[str, Report], points: list[tuple[float, float]], metric: str
+def _against(
+    report: Report | None, anchor: str, points: list[tuple[float, float]], metric: str
 ) -> BDRate:
-    if ANCHOR not in reports:
-        return BDRate(None, reason="AVIF was not measured")
-    anchor = curve(reports[ANCHOR], metric)
-    return bd_rate(anchor, points, higher_is_better=HIGHER_IS_BETTER[metric])
+    if report is None:
+        return BDRate(None, reason=f"{anchor} was not measured")
+    return bd_rate(curve(report, metric), points, higher_is_better=HIGHER_IS_BETTER[metric])
 
 
 def value_at(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
@@ -60,13 +63,21 @@ def value_at(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
     return float(np.interp(np.log(bpp), np.log(rates), values))
 
 
-def table_rows(reports: Mapping[str, Report], metric: str) -> list[dict[str, Any]]:
-    """For `format_table`: name, BD-rate, and the metric at a few rates."""
-    rates = bd_rates(reports)
+def table_rows(
+    reports: Mapping[str, Report], metric: str, anchors: Sequence[str] = (ANCHOR,)
+) -> list[dict[str, Any]]:
+    """For `format_table`: name, BD-rate against each anchor, and the metric at a few rates."""
+    rates = {anchor: bd_rates(reports, anchor=anchor) for anchor in anchors}
     rows = []
     for name, report in reports.items():
+        row: dict[str, Any] = {"name": name}
+        for anchor in anchors:
+            percent = 0.0 if name == anchor else rates[anchor][name][metric]["percent"]
+            row[bd_rate_column(anchor)] = percent
         points = curve(report, metric)
-        percent = 0.0 if name == ANCHOR else rates[name][metric]["percent"]
-        row: dict[str, Any] = {"name": name, "BD-rate %": percent}
         rows.append(row | {f"{bpp} bpp": value_at(points, bpp) for bpp in RATES})
     return rows
+
+
+def bd_rate_column(anchor: str) -> str:
+    return f"BD-rate to {anchor} %"

@@ -79,7 +79,7 @@ def test_a_whole_run_and_another_that_reuses_it(
     assert cost["payload_bytes"] >= cost["cross_entropy_bytes"]
     assert {"versions", "commit", "protocol"} <= set(ours)
     summary = json.loads((folders / "out" / "summary.json").read_text())
-    rates = summary["bd_rate_percent_against_avif"]
+    rates = summary["bd_rate_percent_against"]["avif"]
     assert set(rates) == {"mine", "jpeg"}
     assert rates["mine"]["lpips"]["percent"] is None
     assert summary["published"] == []  # these are not the Kodak photos
@@ -98,4 +98,6 @@ def test_a_wrong_argument_is_one_line(folders: Path, monkeypatch: pytest.MonkeyP
         start(folders, monkeypatch, "--images", "none", "--out", "x")
     with pytest.raises(SystemExit, match="error: --model avif=model: avif is a codec's name"):
         start(folders, monkeypatch, "--images", "test", "--out", "x", "--model", "avif=model")
+    with pytest.raises(SystemExit, match="error: --anchors kl: neither a --model's name nor"):
+        start(folders, monkeypatch, "--images", "test", "--out", "x", "--anchors", "kl")
     assert not (folders / "x").exists()

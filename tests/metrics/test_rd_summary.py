@@ -22,7 +22,17 @@ def test_bd_rates_are_against_avif_in_every_metric() -> None:
     for metric in ("psnr", "ms_ssim", "lpips"):
         assert rates["mine"][metric]["percent"] == pytest.approx(-50)
         assert rates["bad"][metric]["percent"] == pytest.approx(100)
-    assert bd_rates({"mine": report(1)})["mine"]["psnr"]["reason"] == "AVIF was not measured"
+    assert bd_rates({"mine": report(1)})["mine"]["psnr"]["reason"] == "avif was not measured"
+
+
+def test_any_codec_can_be_the_anchor() -> None:
+    reports = {"avif": report(1), "mine": report(0.5), "other": report(0.25)}
+    rates = bd_rates(reports, anchor="mine")
+    assert rates["other"]["lpips"]["percent"] == pytest.approx(-50)
+    assert rates["avif"]["lpips"]["percent"] == pytest.approx(100)
+    rows = table_rows(reports, "lpips", ["avif", "mine"])
+    assert rows[2]["BD-rate to avif %"] == pytest.approx(-75)
+    assert rows[2]["BD-rate to mine %"] == pytest.approx(-50)
 
 
 def test_a_curve_leaves_out_points_without_a_value() -> None:
@@ -44,7 +54,7 @@ def test_values_between_points_are_linear_in_the_logarithm() -> None:
 
 def test_the_table_has_a_row_per_codec() -> None:
     rows = table_rows({"avif": report(1), "mine": report(0.5)}, "psnr")
-    assert [(row["name"], row["BD-rate %"]) for row in rows] == [
+    assert [(row["name"], row["BD-rate to avif %"]) for row in rows] == [
         ("avif", 0.0),
         ("mine", pytest.approx(-50)),
     ]

@@ -1,0 +1,192 @@
+"""Round trips of the codec: decoded symbols must equal the encoded ones, however either side ran.
+
+python benchmarks/round_trip.py --model [NAME=]DIR --images DIR --out FILE.json
+
+Every picture, and small, flat and noisy ones, is written by one thread, by two, out of a batch of
+eight, and by a compiled encoder; each of these files is read by one thread, by two, by eight
+readers at once, and with the prior's networks compiled. Ends with 1 if a symbol differs.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from model_coder import open_models
+from tqdm import tqdm
+
+import ldm_ae.codec.context
+import ldm_ae.codec.index_prior
+from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
+from ldm_ae.codec.load import load_codec
+from ldm_ae.data.images import pad_to_multiple, to_float
+from ldm_ae.metrics.image_codecs import Pixels
+from ldm_ae.metrics.rd_run import list_photos
+from ldm_ae.metrics.report import provenance, write_json
+
+LARGE = "4096x4096"
+# Where the priors run their networks.
+_NETWORKS = (
+    (ldm_ae.codec.context, "run_trunk"),
+    (ldm_ae.codec.context, "run_head"),
+    (ldm_ae.codec.index_prior, "run_features"),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to write or read a file. batch: pictures that are analysed together, or files that
+    are read at the same time."""
+
+    name: str
+    threads: int = 1
+    batch: int = 1
+    compiled: bool = False
+
+
+WAYS = (
+    Way("1 thread"),
+    Way("2 threads", threads=2),
+    Way("batch of 8", batch=8),
+    Way("compiled", compiled=True),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", action="append", required=True, metavar="[NAME=]DIR")
+    parser.add_argument("--images", required=True, help="folder of pictures, or: embedded")
+    parser.add_argument("--limit", type=int, help="only the first N images")
+    parser.add_argument("--large", action="store_true", help=f"a picture of {LARGE}, too")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    try:
+        pictures = {p.name: p.pixels() for p in list_photos(arguments.images, arguments.limit)}
+        pictures |= special_pictures()
+        folders = open_models(arguments.model)
+        results = check_all(folders, pictures, arguments.large)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for name, result in results.items():
+        print(f"{name}, prior {result['prior']}: {result['files']} files of {len(pictures)}")
+        print(f"pictures, read {result['reads']} times; differing: {result['differing'] or 'none'}")
+    if arguments.out is not None:
+        ways = {"ways": [way.name for way in WAYS], "pictures": list(pictures)}
+        write_json(arguments.out, ways | {"models": results} | provenance())
+    if any(result["differing"] for result in results.values()):
+        sys.exit(1)
+
+
+def check_all(
+    folders: Mapping[str, Path], pictures: Mapping[str, Pixels], large: bool
+) -> dict[str, dict[str, Any]]:
+    """`check` for each model. Raises ValueError or OSError for a folder that is none."""
+    results = {}
+    with tqdm(total=len(folders) * (len(pictures) + large), unit="picture") as progress:
+        for name, folder in folders.items():
+            progress.set_postfix_str(name)
+            codec, compiled = load_codec(folder), load_codec(folder)
+            # Of any size: otherwise each would be compiled anew.
+            compiled.model.encoder.compile(dynamic=True)
+            results[name] = check(codec, compiled, pictures, progress.update)
+            if large:
+                results[name]["large"] = check_large(codec)
+                progress.update()
+    return results
+
+
+def special_pictures() -> dict[str, Pixels]:
+    """Sizes far from a multiple of f, no detail, nothing but detail."""
+    rng = np.random.default_rng(0)
+    return {
+        "1x1": np.full((1, 1, 3), 200, np.uint8),
+        "7x1031": rng.integers(0, 256, (1031, 7, 3), dtype=np.uint8),
+        "1031x7": rng.integers(0, 256, (7, 1031, 3), dtype=np.uint8),
+        "black": np.zeros((256, 256, 3), np.uint8),
+        "noise": rng.integers(0, 256, (256, 256, 3), dtype=np.uint8),
+    }
+
+
+def check(
+    codec: Codec, compiled: Codec, pictures: Mapping[str, Pixels], after: Callable[[], object]
+) -> dict[str, Any]:
+    """Counts, and the [picture, writer, reader] whose symbols differ."""
+    differing, num_files, num_reads = [], 0, 0
+    for name, pixels in pictures.items():
+        for writer in WAYS:
+            with threads(writer.threads):
+                analysis = analyse(compiled if writer.compiled else codec, pixels, writer.batch)
+                data = codec.pack(analysis)
+            wanted, num_files = symbols(codec, analysis), num_files + 1
+            for reader in WAYS:
+                num_reads += reader.batch
+                if not all(np.array_equal(wanted, found) for found in read(codec, data, reader)):
+                    differing.append([name, writer.name, reader.name])
+        after()
+    counts = {"files": num_files, "reads": num_reads}
+    return {"prior": codec.prior.name, **counts, "differing": differing}
+
+
+def check_large(codec: Codec) -> dict[str, Any]:
+    """A picture of the largest size, of soft noise: bytes, and whether its symbols came back."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    analysis = codec.encode(small.repeat(8, axis=0).repeat(8, axis=1))
+    data = codec.pack(analysis)
+    equal = np.array_equal(codec.unpack(data).symbols, symbols(codec, analysis))
+    return {"size": LARGE, "bytes": len(data), "equal": equal}
+
+
+def analyse(codec: Codec, pixels: Pixels, batch: int) -> Analysis:
+    """The network's part. In a batch, and compiled, latents may differ in their last bits from
+    those of a picture alone; they have to be read as they were written."""
+    alone = codec.encode(pixels)
+    if batch == 1:
+        return alone
+    images, _ = pad_to_multiple(to_float(pixels), codec.model.downsampling_factor)
+    with torch.inference_mode():
+        return replace(alone, content=codec.content.analyse(images.repeat(batch, 1, 1, 1))[-1])
+
+
+def symbols(codec: Codec, analysis: Analysis) -> np.ndarray:
+    """What `codec.pack` codes."""
+    return codec.content.symbols(analysis.content, DEFAULT_QUALITY)
+
+
+def read(codec: Codec, data: bytes, way: Way) -> list[np.ndarray]:
+    with ExitStack() as stack:
+        stack.enter_context(threads(way.threads))
+        for module, name in _NETWORKS if way.compiled else ():
+            stack.enter_context(patch.object(module, name, _compiled(getattr(module, name))))
+        pool = stack.enter_context(ThreadPoolExecutor(way.batch))
+        return list(pool.map(lambda _: codec.unpack(data).symbols, range(way.batch)))
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_COMPILED: dict[Any, Any] = {}
+
+
+def _compiled(function: Any) -> Any:
+    if function not in _COMPILED:
+        _COMPILED[function] = torch.compile(function, dynamic=True)
+    return _COMPILED[function]
+
+
+if __name__ == "__main__":
+    main()

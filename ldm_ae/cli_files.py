@@ -1,0 +1,119 @@
+"""One file, or all files of a folder, turned into others: what the commands have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ldm_ae.codec import container
+
+LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
+
+
+@dataclass(frozen=True)
+class Done:
+    """number: of files that were turned. failed: the others."""
+
+    number: int
+    failed: Sequence[Path] = ()
+
+    def __str__(self) -> str:
+        return "1 file" if self.number == 1 else f"{self.number} files"
+
+    def require_all(self) -> None:
+        """Raise ValueError if a file failed."""
+        if self.failed:
+            total = self.number + len(self.failed)
+            raise ValueError(
+                f"{len(self.failed)} of {total} files failed, as said above; the others are done"
+            )
+
+
+def for_each_file(
+    source: Path,
+    target: Path,
+    suffixes: Collection[str],
+    suffix: str,
+    one: Callable[[Path, Path], None],
+) -> Done:
+    """Turn the file, or all files of the folder. In a folder one that fails is reported at once
+    and the rest go on, unless it is the system that failed (OSError: no space, no permission).
+    Raises ValueError or MemoryError for a single file, OSError for any."""
+    if not source.is_dir():
+        one_file(source, target, one)
+        return Done(1)
+    pairs: dict[Path, Path] = {}
+    for path in found_files(source, suffixes):
+        place = target / path.relative_to(source).with_suffix(suffix)
+        if place in pairs:
+            raise ValueError(f"{pairs[place]} and {path} would both become {place}: rename one")
+        pairs[place] = path
+    failed = []
+    for place, path in tqdm(pairs.items(), unit="file"):
+        try:
+            one_file(path, place, one)
+        except (ValueError, MemoryError) as error:
+            tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
+            failed.append(path)
+    return Done(len(pairs) - len(failed), failed)
+
+
+def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> None:
+    """`one`, with the file's name in what it raises, and torch's lack of memory as MemoryError."""
+    try:
+        one(source, target)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class for GPUs alone; CPUs' allocator raises RuntimeError.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise MemoryError(f"{source}: there is not enough memory for a picture this large") from (
+            error
+        )
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).splitlines()[0] if str(error) else "out of memory"
+
+
+def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:
+    """Raise ValueError for a source that is not there, and for one file's target that ends
+    otherwise: two pictures of a shell's pattern must not end with the second overwritten."""
+    if not source.exists():
+        raise ValueError(f"{source}: no such file or folder")
+    if not source.is_dir() and target.suffix.lower() not in endings:
+        raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
+
+
+def found_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with such endings under a folder, sorted. Raises ValueError if there are none."""
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder}: no folder with files of type {', '.join(sorted(suffixes))}")
+    return found
+
+
+def read_file(path: Path) -> bytes:
+    """The content of an .lae file, unless it is longer than any can be (ValueError)."""
+    limit = container.MAX_BYTES
+    with path.open("rb") as opened:
+        data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{path} is longer than any .lae file")
+    return data
+
+
+def save_picture(image: np.ndarray, path: Path) -> None:
+    """uint8 (H, W, C) to a file without loss."""
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    picture.save(path, lossless=True)  # WebP alone heeds it
