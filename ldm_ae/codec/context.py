@@ -16,6 +16,7 @@ from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, LIMIT, Weights, fr
 from ldm_ae.codec.ladder import MAX_VALUE, step
 from ldm_ae.codec.priors import (
     Arrays,
+    Place,
     Shape3,
     array,
     require_scale,
@@ -54,13 +55,8 @@ class ContextPrior:
                 f"prior: {len(self.tables)} tables, expected {NUM_SCALES * NUM_FRACTIONS}"
             )
 
-    def masks(self, shape: Shape3, quality: int) -> Sequence[np.ndarray]:
-        found = []
-        for each, channels in _plan(shape):
-            mask = np.zeros(shape, dtype=bool)
-            mask[(channels, *each.place())] = True
-            found.append(mask)
-        return found
+    def places(self, shape: Shape3, quality: int) -> Sequence[Place]:
+        return [(channels, *each.place()) for each, channels in _plan(shape)]
 
     @torch.inference_mode()
     def predict(
@@ -69,9 +65,8 @@ class ContextPrior:
         each, channels = _plan(values.shape)[pass_index]
         weights, size = self.weights[each.net], step(quality)
         told = torch.tensor(condition(each.kind, step_octaves(size)), dtype=torch.float64)[:, None]
-        planes = torch.from_numpy(values).double()
-        trunk = self._trunk(each, quality, planes, told)
-        here = planes[(slice(None), *each.place())].flatten(1)
+        trunk = self._trunk(each, quality, torch.from_numpy(values), told)
+        here = torch.from_numpy(values[(slice(None), *each.place())]).flatten(1).double()
         mean, scale = run_head(weights, trunk, here, told, INTEGER, channels)
         return to_rows(_integers(mean), _integers(scale), size)
 
@@ -79,11 +74,11 @@ class ContextPrior:
         self, each: Pass, quality: int, planes: Tensor, told: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What all groups of channels of a pass have in common; the last one is kept."""
-        cells = each.cells(planes, INTEGER.one)
+        cells = each.cells(planes, int(INTEGER.one))
         last = self._last.get("trunk")
         if last and last[:2] == (each, quality) and torch.equal(last[2], cells):
             return last[3]
-        seen = each.seen(cells, each.size(*planes.shape[1:]))
+        seen = each.seen(cells.double(), each.size(*planes.shape[1:]))
         trunk = run_trunk(self.weights[each.net], seen, told, INTEGER)
         self._last["trunk"] = (each, quality, cells, trunk)
         return trunk

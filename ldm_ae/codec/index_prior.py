@@ -16,7 +16,7 @@ from ldm_ae.codec.context import sizes_of, weight_arrays, weights_of
 from ldm_ae.codec.context_net import feature_shapes, run_features, trunk_shapes
 from ldm_ae.codec.context_passes import all_passes, condition
 from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, Weights, from_integers
-from ldm_ae.codec.priors import Arrays, Shape2, array, table_arrays, tables_of
+from ldm_ae.codec.priors import Arrays, Place, Shape2, array, table_arrays, tables_of
 from ldm_ae.codec.tables import FrequencyTables
 
 TOTAL = 1 << 24  # what each row of frequencies sums to
@@ -48,13 +48,8 @@ class ContextIndexPrior:
     def num_codes(self) -> int:
         return len(self.vectors)
 
-    def masks(self, shape: Shape2) -> Sequence[np.ndarray]:
-        found = []
-        for each in all_passes(*shape):
-            mask = np.zeros(shape, dtype=bool)
-            mask[each.place()] = True
-            found.append(mask)
-        return found
+    def places(self, shape: Shape2) -> Sequence[Place]:
+        return [each.place() for each in all_passes(*shape)]
 
     def predict(
         self, values: np.ndarray, known: np.ndarray, pass_index: int

@@ -13,11 +13,11 @@ def encode_latents(symbols: np.ndarray, prior: LatentPrior, quality: int) -> byt
     """Symbols int64 (C, h, w) of `ladder.quantise` => payload."""
     encoder, size = SymbolEncoder(), step(quality)
     values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
-    for index, mask in enumerate(prior.masks(_shape3(symbols), quality)):
+    for index, place in enumerate(prior.places(_shape3(symbols), quality)):
         rows, offsets = prior.predict(values, known, index, quality)
-        encoder.put_signed(prior.tables, rows, symbols[mask] - offsets)
-        values[mask] = symbols[mask] * size
-        known |= mask
+        encoder.put_signed(prior.tables, rows, symbols[place].ravel() - offsets)
+        values[place] = symbols[place] * size
+        known[place] = True
     assert known.all()
     return encoder.finish()
 
@@ -28,16 +28,16 @@ def decode_latents(payload: bytes, prior: LatentPrior, shape: Shape3, quality: i
     most = MAX_VALUE // size
     symbols = np.zeros(shape, dtype=np.int64)
     values, known = np.zeros_like(symbols), np.zeros(shape, dtype=bool)
-    masks = prior.masks(shape, quality)
-    for index, mask in enumerate(masks):
+    places = prior.places(shape, quality)
+    for index, place in enumerate(places):
         rows, offsets = prior.predict(values, known, index, quality)
         found = decoder.take_signed(prior.tables, rows) + offsets
         if len(found) and max(-found.min(), found.max()) > most:
             raise ValueError(f"the payload is corrupt: a symbol lies outside -{most}..{most}")
-        symbols[mask] = found
-        if index + 1 < len(masks):
-            values[mask] = found * size
-            known |= mask
+        symbols[place] = found.reshape(symbols[place].shape)
+        if index + 1 < len(places):
+            values[place] = symbols[place] * size
+            known[place] = True
     decoder.finish()
     return symbols
 
@@ -46,12 +46,12 @@ def latent_bits(symbols: np.ndarray, prior: LatentPrior, quality: int) -> float:
     """The cross-entropy of `encode_latents`' choices in bits: what a perfect coder would write."""
     values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
     total = 0.0
-    for index, mask in enumerate(prior.masks(_shape3(symbols), quality)):
+    for index, place in enumerate(prior.places(_shape3(symbols), quality)):
         rows, offsets = prior.predict(values, known, index, quality)
-        entries, excess = to_entries(prior.tables, rows, symbols[mask] - offsets)
+        entries, excess = to_entries(prior.tables, rows, symbols[place].ravel() - offsets)
         total += prior.tables.bits(rows, entries) + escape_bits(excess)
-        values[mask] = symbols[mask] * step(quality)
-        known |= mask
+        values[place] = symbols[place] * step(quality)
+        known[place] = True
     return total
 
 
@@ -59,14 +59,14 @@ def encode_indices(indices: np.ndarray, prior: IndexPrior) -> bytes:
     """Code indices int64 (h, w) => payload."""
     encoder = SymbolEncoder()
     values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
-    for index, mask in enumerate(prior.masks(_shape2(indices))):
+    for index, place in enumerate(prior.places(_shape2(indices))):
         found = prior.predict(values, known, index)
         if isinstance(found, np.ndarray):
-            encoder.put(prior.tables, found, indices[mask])
+            encoder.put(prior.tables, found, indices[place].ravel())
         else:
-            encoder.put_each(found, indices[mask])
-        values[mask] = indices[mask]
-        known |= mask
+            encoder.put_each(found, indices[place].ravel())
+        values[place] = indices[place]
+        known[place] = True
     assert known.all()
     return encoder.finish()
 
@@ -75,13 +75,14 @@ def decode_indices(payload: bytes, prior: IndexPrior, shape: Shape2) -> np.ndarr
     """Payload => code indices int64 (h, w). Raises ValueError for bytes that cannot be one."""
     decoder = SymbolDecoder(payload)
     values, known = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-    for index, mask in enumerate(prior.masks(shape)):
+    for index, place in enumerate(prior.places(shape)):
         found = prior.predict(values, known, index)
         if isinstance(found, np.ndarray):
-            values[mask] = decoder.take(prior.tables, found)
+            taken = decoder.take(prior.tables, found)
         else:
-            values[mask] = decoder.take_each(found)
-        known |= mask
+            taken = decoder.take_each(found)
+        values[place] = taken.reshape(values[place].shape)
+        known[place] = True
     decoder.finish()
     return values
 
@@ -90,8 +91,8 @@ def index_bits(indices: np.ndarray, prior: IndexPrior) -> float:
     """The cross-entropy of `encode_indices`' choices in bits."""
     values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
     total = 0.0
-    for index, mask in enumerate(prior.masks(_shape2(indices))):
-        found, entries = prior.predict(values, known, index), indices[mask]
+    for index, place in enumerate(prior.places(_shape2(indices))):
+        found, entries = prior.predict(values, known, index), indices[place].ravel()
         if isinstance(found, np.ndarray):
             total += prior.tables.bits(found, entries)
         else:
@@ -100,8 +101,8 @@ def index_bits(indices: np.ndarray, prior: IndexPrior) -> float:
                 chosen = part[np.arange(len(part)), entries[start : start + len(part)]]
                 total += float((np.log2(part.sum(axis=1)) - np.log2(chosen)).sum())
                 start += len(part)
-        values[mask] = entries
-        known |= mask
+        values[place] = indices[place]
+        known[place] = True
     return total
 
 

@@ -20,6 +20,7 @@ from ldm_ae.codec.tables import FrequencyTables
 Shape3 = tuple[int, int, int]
 Shape2 = tuple[int, int]
 Arrays = dict[str, np.ndarray]
+Place = tuple[slice, ...]  # some of the positions of an array, a slice for each axis
 
 
 class LatentPrior(Protocol):
@@ -40,8 +41,8 @@ class LatentPrior(Protocol):
     @property
     def tables(self) -> FrequencyTables: ...
 
-    def masks(self, shape: Shape3, quality: int) -> Sequence[np.ndarray]:
-        """What each pass codes: bool (C, h, w), disjoint, together everything."""
+    def places(self, shape: Shape3, quality: int) -> Sequence[Place]:
+        """What each pass codes of (C, h, w): disjoint, together everything."""
         ...
 
     def predict(
@@ -75,8 +76,8 @@ class IndexPrior(Protocol):
     @property
     def tables(self) -> FrequencyTables: ...
 
-    def masks(self, shape: Shape2) -> Sequence[np.ndarray]:
-        """What each pass codes: bool (h, w), disjoint, together everything."""
+    def places(self, shape: Shape2) -> Sequence[Place]:
+        """What each pass codes of (h, w): disjoint, together everything."""
         ...
 
     def predict(
@@ -118,8 +119,8 @@ class FactorisedPrior:
                 f" {NUM_QUALITIES} each"
             )
 
-    def masks(self, shape: Shape3, quality: int) -> Sequence[np.ndarray]:
-        return [np.ones(shape, dtype=bool)]
+    def places(self, shape: Shape3, quality: int) -> Sequence[Place]:
+        return [tuple(slice(size) for size in shape)]
 
     def predict(
         self, values: np.ndarray, known: np.ndarray, pass_index: int, quality: int
@@ -149,8 +150,8 @@ class IndexCounts:
         if len(self.tables) != 1 or self.num_codes != self.tables.widths[0]:
             raise ValueError("prior: expected one table with an entry for each code")
 
-    def masks(self, shape: Shape2) -> Sequence[np.ndarray]:
-        return [np.ones(shape, dtype=bool)]
+    def places(self, shape: Shape2) -> Sequence[Place]:
+        return [tuple(slice(size) for size in shape)]
 
     def predict(self, values: np.ndarray, known: np.ndarray, pass_index: int) -> np.ndarray:
         return np.zeros(values.size, dtype=np.int64)

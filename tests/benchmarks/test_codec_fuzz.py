@@ -25,20 +25,19 @@ def fuzzer():
     return module
 
 
-@pytest.mark.parametrize("name", ["kl_v1", "vq_v1"])
-def test_a_thousand_damaged_files(fuzzer, name: str) -> None:
-    outcome = fuzzer.fuzz(load_codec(GOLDEN / name), 1000, seed=7)
-    assert sum(outcome.refused.values()) + outcome.decoded == 1000
-    assert outcome.decoded > 20, "some reach the end: their checksums were made to suit"
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("kl_v1", 1000), ("vq_v1", 1000), ("kl_context_v1", 100), ("vq_context_v1", 400)],
+)
+def test_damaged_files(fuzzer, name: str, number: int) -> None:
+    outcome = fuzzer.fuzz(load_codec(GOLDEN / name), number, seed=7)
+    assert sum(outcome.refused.values()) + outcome.decoded == number
+    assert outcome.decoded > number / 100, "some reach the end: their checksums were made to suit"
     reached = " ".join(outcome.refused)
-    for message in (
-        "checksum",
-        "cut short",
-        "written with model",
-        "payload is corrupt",
-        "alpha plane",
-    ):
+    for message in ("checksum", "cut short", "written with model"):
         assert message in reached
+    if number == 1000:  # enough to come by these, too
+        assert "payload is corrupt" in reached and "alpha plane" in reached
     assert outcome.memory_mb < 600
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ldm_ae.codec.calibrate import calibrate
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.load import load_codec
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.dvae import DVAEConfig
@@ -27,6 +28,8 @@ CONFIGS = {
     "vq": VQConfig(coder=CODER, codebook=CodebookConfig(size=50)),
     "dvae": DVAEConfig(coder=CODER, codebook=GumbelConfig(size=64)),
 }
+
+CONTEXT = ("kl", "vq")
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +81,10 @@ def picture() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def codecs(make_codec) -> dict[str, Codec]:
-    return {family: make_codec(family) for family in CONFIGS}
+    """One of each family, and two with context priors."""
+    golden = Path(__file__).with_name("golden")
+    context = {f"{name} context": load_codec(golden / f"{name}_context_v1") for name in CONTEXT}
+    return {family: make_codec(family) for family in CONFIGS} | context
 
 
 def smooth(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

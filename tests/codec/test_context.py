@@ -16,6 +16,7 @@ from ldm_ae.codec.integer_net import from_integers, to_integers
 from ldm_ae.codec.ladder import MAX_VALUE, quantise
 from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
 from ldm_ae.codec.prior_file import load_prior, save_prior
+from ldm_ae.codec.priors import Place
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 
@@ -75,10 +76,10 @@ def test_extreme_values_round_trip(prior: ContextPrior) -> None:
 
 def all_rows(prior: ContextPrior, found: np.ndarray, size: int, quality: int) -> list[np.ndarray]:
     values, known, parts = np.zeros_like(found), np.zeros(found.shape, dtype=bool), []
-    for index, mask in enumerate(prior.masks(found.shape, quality)):
+    for index, place in enumerate(prior.places(found.shape, quality)):
         parts += prior.predict(values, known, index, quality)
-        values[mask] = found[mask] * size
-        known |= mask
+        values[place] = found[place] * size
+        known[place] = True
     return parts
 
 
@@ -122,10 +123,27 @@ def test_rows_are_those_of_the_format(
     assert all((a == b).all() for a, b in zip(rows, expected, strict=True))
 
 
+def holds(place: Place, shape: tuple[int, ...], position: tuple[int, ...]) -> bool:
+    return all(
+        index in range(size)[part] for part, size, index in zip(place, shape, position, strict=True)
+    )
+
+
+def test_places_are_disjoint_and_together_everything(prior: ContextPrior) -> None:
+    for shape in SHAPES:
+        counts = np.zeros((3, *shape), dtype=int)
+        for place in prior.places(counts.shape, 40):
+            counts[place] += 1
+        assert (counts == 1).all()
+
+
 def test_a_channel_sees_only_channels_before_it(prior: ContextPrior) -> None:
     values, known = np.zeros((3, 8, 8), dtype=np.int64), np.ones((3, 8, 8), dtype=bool)
-    masks = prior.masks(values.shape, 40)
-    middle = next(index for index, mask in enumerate(masks) if mask[1, 7, 7])
+    middle = next(
+        index
+        for index, place in enumerate(prior.places(values.shape, 40))
+        if holds(place, values.shape, (1, 7, 7))
+    )
     base = np.stack(prior.predict(values, known, middle, 40))
     values[1:, 7, 7] = 900
     assert (np.stack(prior.predict(values, known, middle, 40)) == base).all()
@@ -184,8 +202,8 @@ def test_many_channels_go_in_groups() -> None:
     shared = [rng.normal(size=(1, 16, 16)) for _ in range(7)]
     latents = [(one + 0.1 * rng.normal(size=(10, 16, 16))).astype(np.float32) for one in shared]
     prior = fit_prior(latents[:-1], "context", steps=10)
-    masks = prior.masks((10, 16, 16), 46)
-    assert sorted(int(mask.any(axis=(1, 2)).sum()) for mask in masks[-8:]) == [1] * 6 + [2] * 2
+    last = [channels for channels, *_ in prior.places((10, 16, 16), 46)[-8:]]
+    assert sorted(len(range(10)[channels]) for channels in last) == [1] * 6 + [2] * 2
     found = quantise(latents[-1], prior.centre, prior.unit, 46)
     payload = encode_latents(found, prior, 46)
     assert (decode_latents(payload, prior, (10, 16, 16), 46) == found).all()
