@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
 from ldm_ae.codec.fit import Kind
-from ldm_ae.codec.ladder import NUM_QUALITIES, UNITS_PER_DEVIATION, step
+from ldm_ae.codec.ladder import NUM_QUALITIES, UNITS_PER_DEVIATION, quantise, step
 from ldm_ae.codec.prior_file import prior_bytes
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
@@ -115,6 +115,13 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def nearest(content: LatentContent | IndexContent, item: np.ndarray, quality: int) -> np.ndarray:
+    """The same symbols for every prior; the codec's own choice depends on the prior."""
+    if isinstance(content, IndexContent):
+        return item
+    return quantise(item, content.prior.centre, content.prior.unit, quality)
+
+
 def measure(
     content: LatentContent | IndexContent, items: list[np.ndarray], quality: int | None
 ) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def measure(
     num_values = num_bytes = 0
     bits = encode = decode = 0.0
     for item in items:
-        symbols = content.symbols(item, setting)
+        symbols = nearest(content, item, setting)
         start = time.process_time()
         payload = content.pack(symbols, setting)
         encode += time.process_time() - start

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.ladder import dequantise, quantise, step
+from ldm_ae.codec.ladder import dequantise, step
 from ldm_ae.codec.passes import (
     decode_indices,
     decode_latents,
@@ -19,6 +19,7 @@ from ldm_ae.codec.passes import (
 )
 from ldm_ae.codec.prior_file import Prior
 from ldm_ae.codec.priors import IndexPrior, LatentPrior
+from ldm_ae.codec.rdoq import choose_symbols
 from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
@@ -39,7 +40,8 @@ class LatentContent:
         return latents.float().cpu().numpy()
 
     def symbols(self, content: np.ndarray, quality: int) -> np.ndarray:
-        return quantise(content, self.prior.centre, self.prior.unit, quality)
+        """Those worth their bits, which may be beside the nearest ones."""
+        return choose_symbols(content, self.prior, quality)
 
     def pack(self, symbols: np.ndarray, quality: int) -> bytes:
         return encode_latents(symbols, self.prior, quality)

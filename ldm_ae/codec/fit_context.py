@@ -220,7 +220,7 @@ def compare(
         values, mean, scale = (part.flatten().numpy().astype(np.int64) for part in found)
         rows, offsets = to_rows(mean, scale, size)
         entries, excess = to_entries(prior.tables, rows, values // size - offsets)
-        bits = prior.tables.bits(rows, entries) + escape_bits(excess)
+        bits = float(prior.tables.bits(rows, entries).sum()) + escape_bits(excess)
         integers += each.share * bits / len(values)
     return floats, integers
 

@@ -26,8 +26,8 @@ def step(quality: int) -> int:
     return STEPS[quality]
 
 
-def quantise(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
-    """Latents (C, h, w) => symbols int64 of the same shape, round((z - centre) / (K unit)).
+def in_steps(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
+    """Latents (C, h, w) => (z - centre) / (K unit) in float64, clipped to what symbols can hold.
 
     centre: (C,). Raises ValueError for latents that are not finite.
     """
@@ -36,7 +36,13 @@ def quantise(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int)
     size = step(quality)
     scaled = (latents.astype(np.float64) - centre[:, None, None]) / (size * unit)
     most = MAX_VALUE // size
-    return np.rint(scaled.clip(-most, most)).astype(np.int64)
+    return scaled.clip(-most, most)
+
+
+def quantise(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
+    """Latents (C, h, w) => the nearest symbols, int64 of the same shape. Raises ValueError as
+    `in_steps`."""
+    return np.rint(in_steps(latents, centre, unit, quality)).astype(np.int64)
 
 
 def dequantise(values: np.ndarray, centre: np.ndarray, unit: float) -> np.ndarray:

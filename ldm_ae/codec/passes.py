@@ -49,7 +49,7 @@ def latent_bits(symbols: np.ndarray, prior: LatentPrior, quality: int) -> float:
     for index, place in enumerate(prior.places(_shape3(symbols), quality)):
         rows, offsets = prior.predict(values, known, index, quality)
         entries, excess = to_entries(prior.tables, rows, symbols[place].ravel() - offsets)
-        total += prior.tables.bits(rows, entries) + escape_bits(excess)
+        total += float(prior.tables.bits(rows, entries).sum()) + escape_bits(excess)
         values[place] = symbols[place] * step(quality)
         known[place] = True
     return total
@@ -94,7 +94,7 @@ def index_bits(indices: np.ndarray, prior: IndexPrior) -> float:
     for index, place in enumerate(prior.places(_shape2(indices))):
         found, entries = prior.predict(values, known, index), indices[place].ravel()
         if isinstance(found, np.ndarray):
-            total += prior.tables.bits(found, entries)
+            total += float(prior.tables.bits(found, entries).sum())
         else:
             start = 0
             for part in found:

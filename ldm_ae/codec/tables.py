@@ -80,11 +80,12 @@ class FrequencyTables:
         if (self.widths % 2).any():
             raise ValueError("frequency tables: rows of signed symbols have 2 M + 2 entries")
 
-    def bits(self, rows: np.ndarray, entries: np.ndarray) -> float:
-        """Cross-entropy: the sum of -log2 p of entries (n,) of rows (n,). For reports."""
+    def bits(self, rows: np.ndarray, entries: np.ndarray) -> np.ndarray:
+        """-log2 p (n,) of entries (n,) of rows (n,), the escapes' tails apart. For the encoder's
+        choices and for reports; floats that decide nothing in a decoder."""
         totals = np.add.reduceat(self.counts, self._starts)
         found = self.counts[self._starts[rows] + entries]
-        return float((np.log2(totals[rows]) - np.log2(found)).sum())
+        return np.log2(totals[rows]) - np.log2(found)
 
 
 def integer_counts(weights: np.ndarray, total: int = TOTAL) -> np.ndarray:
