@@ -108,6 +108,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "excess": "payload over the prior's own cross-entropy, less 1",
             "saved": "of the factorised prior's bits at the same quality",
             "fixed_bits": "ceil(log2 K)",
+            "symbols": "of latents: the nearest, the same for every prior",
             "seconds": "CPU seconds of the entropy stage alone, mean of an image, one thread",
         },
         "priors": priors,

@@ -133,7 +133,8 @@ class Judge:
 
 def our_storage(codec: Codec, quality: int, size: int) -> Storage:
     def save(latents: Latents) -> bytes:
-        return codec.pack(Analysis(latents, size, size, False, None), quality)
+        # To the nearest: training wants the latents, not what looks best for the bits.
+        return codec.pack(Analysis(latents, size, size, False, None), quality, lagrangian=0)
 
     def load(file: bytes) -> Latents:
         values = codec.unpack(file).symbols * step(quality)

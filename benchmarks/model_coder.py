@@ -4,12 +4,13 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import ldm_ae.codec
+import ldm_ae
 from ldm_ae.codec.load import load_codec
 from ldm_ae.metrics.image_codecs import Pixels
 from ldm_ae.metrics.rate_distortion import Point
@@ -25,7 +26,11 @@ class ModelCoder:
         self.name, self.codec = name, load_codec(folder)
         discrete = self.codec.content.discrete
         self.points = [Point("", 0)] if discrete else [Point("", q) for q in qualities]
-        self.identity = {"model_files": _digest(folder, "*.safetensors"), "code": _code_digest()}
+        self.identity = {
+            "model_files": _digest(folder, "*.safetensors") + _digest(folder, "config.json"),
+            "code": _digest(Path(ldm_ae.__path__[0]), "*.py"),
+            "versions": {package: version(package) for package in ("torch", "constriction")},
+        }
 
     def encode(self, pixels: Pixels, point: Point) -> bytes:
         return self.codec.compress(pixels, self._quality(point))
@@ -39,7 +44,7 @@ class ModelCoder:
         network_encode, analysis = _timed(lambda: codec.encode(pixels))
         timed_prior = TimedPrior(codec.prior)
         content = replace(codec.content, prior=timed_prior)
-        symbols = codec.content.symbols(analysis.content, quality or 0)
+        choose, symbols = _timed(lambda: content.symbols(analysis.content, quality or 0))
         pack, payload = _timed(lambda: content.pack(symbols, quality or 0))
         prior_encode, timed_prior.seconds = timed_prior.seconds, 0.0
         shape = symbols.shape[-2:]
@@ -65,7 +70,7 @@ class ModelCoder:
                 "num_values": sum(a.size for a in codec.prior.to_arrays().values()),
             },
             "coder": {
-                "encode_cpu_seconds": pack - prior_encode,
+                "encode_cpu_seconds": choose + pack - prior_encode,
                 "decode_cpu_seconds": unpack - prior_decode,
             },
         }
@@ -124,8 +129,3 @@ def _digest(folder: Path, pattern: str) -> str:
     for path in sorted(folder.rglob(pattern)):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _code_digest() -> str:
-    """Of the codec's source: rows measured with another version of it are not taken over."""
-    return _digest(Path(ldm_ae.codec.__path__[0]), "*.py")

@@ -109,6 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name in (name for name, reason in missing.items() if reason is None):
         openers[name] = partial(PillowCoder, name)
         coders[name] = openers[name]()
+    if not coders:
+        raise ValueError("nothing to measure: no --model, and none of the --codecs can be had here")
     if not arguments.gallery_only:
         perceptual = open_lpips(arguments)
         reports = measure_all(arguments, photos, perceptual, coders, openers)

@@ -4,10 +4,12 @@ python benchmarks/round_trip.py --model [NAME=]DIR --images DIR --out FILE.json
 
 Every picture, and small, flat and noisy ones, is written by one thread, by two, out of a batch of
 eight, and by a compiled encoder; each of these files is read by one thread, by two, by eight
-readers at once, and with the prior's networks compiled. Ends with 1 if a symbol differs.
+readers at once, and with the prior's networks compiled; latents at the coarsest, the default and
+the finest quality. Ends with 1 if a symbol differs.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from tqdm import tqdm
 import ldm_ae.codec.context
 import ldm_ae.codec.index_prior
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
+from ldm_ae.codec.ladder import NUM_QUALITIES
 from ldm_ae.codec.load import load_codec
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.metrics.image_codecs import Pixels
@@ -32,6 +35,7 @@ from ldm_ae.metrics.rd_run import list_photos
 from ldm_ae.metrics.report import provenance, write_json
 
 LARGE = "4096x4096"
+QUALITIES = (0, DEFAULT_QUALITY, NUM_QUALITIES - 1)
 # Where the priors run their networks.
 _NETWORKS = (
     (ldm_ae.codec.context, "run_trunk"),
@@ -79,6 +83,7 @@ def main() -> None:
         print(f"pictures, read {result['reads']} times; differing: {result['differing'] or 'none'}")
     if arguments.out is not None:
         ways = {"ways": [way.name for way in WAYS], "pictures": list(pictures)}
+        ways["qualities"] = list(QUALITIES)
         write_json(arguments.out, ways | {"models": results} | provenance())
     if any(result["differing"] for result in results.values()):
         sys.exit(1)
@@ -92,12 +97,14 @@ def check_all(
     with tqdm(total=len(folders) * (len(pictures) + large), unit="picture") as progress:
         for name, folder in folders.items():
             progress.set_postfix_str(name)
-            codec, compiled = load_codec(folder), load_codec(folder)
+            codec, compiled, reader = (load_codec(folder) for _ in range(3))
             # Of any size: otherwise each would be compiled anew.
             compiled.model.encoder.compile(dynamic=True)
-            results[name] = check(codec, compiled, pictures, progress.update)
+            results[name] = check(codec, compiled, reader, pictures, progress.update)
             if large:
-                results[name]["large"] = check_large(codec)
+                results[name][LARGE] = check_large(codec, reader)
+                if not results[name][LARGE]["equal"]:
+                    results[name]["differing"].append([LARGE, DEFAULT_QUALITY])
                 progress.update()
     return results
 
@@ -115,33 +122,42 @@ def special_pictures() -> dict[str, Pixels]:
 
 
 def check(
-    codec: Codec, compiled: Codec, pictures: Mapping[str, Pixels], after: Callable[[], object]
+    codec: Codec,
+    compiled: Codec,
+    reader: Codec,
+    pictures: Mapping[str, Pixels],
+    after: Callable[[], object],
 ) -> dict[str, Any]:
-    """Counts, and the [picture, writer, reader] whose symbols differ."""
+    """Counts, and the [picture, quality, writer, reader] whose symbols differ. The three are the
+    same model, opened anew so that nothing one of them remembers helps another."""
     differing, num_files, num_reads = [], 0, 0
+    qualities = (None,) if codec.content.discrete else QUALITIES
     for name, pixels in pictures.items():
         for writer in WAYS:
             with threads(writer.threads):
                 analysis = analyse(compiled if writer.compiled else codec, pixels, writer.batch)
-                data = codec.pack(analysis)
-            wanted, num_files = symbols(codec, analysis), num_files + 1
-            for reader in WAYS:
-                num_reads += reader.batch
-                if not all(np.array_equal(wanted, found) for found in read(codec, data, reader)):
-                    differing.append([name, writer.name, reader.name])
+                files = {quality: codec.pack(analysis, quality) for quality in qualities}
+            for (quality, data), way in itertools.product(files.items(), WAYS):
+                wanted = codec.content.symbols(analysis.content, quality or 0)
+                found = read(reader, data, way)
+                num_files, num_reads = num_files + (way is WAYS[0]), num_reads + len(found)
+                if not all(np.array_equal(wanted, each) for each in found):
+                    differing.append([name, quality, writer.name, way.name])
         after()
     counts = {"files": num_files, "reads": num_reads}
     return {"prior": codec.prior.name, **counts, "differing": differing}
 
 
-def check_large(codec: Codec) -> dict[str, Any]:
-    """A picture of the largest size, of soft noise: bytes, and whether its symbols came back."""
+def check_large(codec: Codec, reader: Codec) -> dict[str, Any]:
+    """Coarse noise of 4,096 pixels a side: bytes, and whether its symbols came back."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
     analysis = codec.encode(small.repeat(8, axis=0).repeat(8, axis=1))
     data = codec.pack(analysis)
-    equal = np.array_equal(codec.unpack(data).symbols, symbols(codec, analysis))
-    return {"size": LARGE, "bytes": len(data), "equal": equal}
+    quality = 0 if codec.content.discrete else DEFAULT_QUALITY
+    wanted = codec.content.symbols(analysis.content, quality)
+    equal = bool(np.array_equal(reader.unpack(data).symbols, wanted))
+    return {"bytes": len(data), "equal": equal}
 
 
 def analyse(codec: Codec, pixels: Pixels, batch: int) -> Analysis:
@@ -153,11 +169,6 @@ def analyse(codec: Codec, pixels: Pixels, batch: int) -> Analysis:
     images, _ = pad_to_multiple(to_float(pixels), codec.model.downsampling_factor)
     with torch.inference_mode():
         return replace(alone, content=codec.content.analyse(images.repeat(batch, 1, 1, 1))[-1])
-
-
-def symbols(codec: Codec, analysis: Analysis) -> np.ndarray:
-    """What `codec.pack` codes."""
-    return codec.content.symbols(analysis.content, DEFAULT_QUALITY)
 
 
 def read(codec: Codec, data: bytes, way: Way) -> list[np.ndarray]:

@@ -171,8 +171,8 @@ def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    data = read_file(arguments.file)
     try:
+        data = read_file(arguments.file)
         file = container.read(data)
     except ValueError as error:
         raise ValueError(f"{arguments.file}: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -72,7 +73,9 @@ def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> N
         raise ValueError(f"{source}: {error}") from error
     except (MemoryError, RuntimeError) as error:
         # torch has a class for GPUs alone; CPUs' allocator raises RuntimeError.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
+            "can't allocate memory" not in str(error)
+        ):
             raise
         raise MemoryError(f"{source}: there is not enough memory for a picture this large") from (
             error
@@ -81,7 +84,7 @@ def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> N
 
 def one_line(error: Exception) -> str:
     """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else "out of memory"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:
@@ -104,10 +107,14 @@ def found_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of an .lae file, unless it is longer than any can be (ValueError)."""
+    """The content of an .lae file. Raises ValueError if it cannot be read, or is longer than any
+    can be."""
     limit = container.MAX_BYTES
-    with path.open("rb") as opened:
-        data = opened.read(limit + 1)
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
     if len(data) > limit:
         raise ValueError(f"{path} is longer than any .lae file")
     return data

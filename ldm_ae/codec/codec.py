@@ -14,6 +14,7 @@ from ldm_ae.codec.contents import content_of
 from ldm_ae.codec.ladder import NUM_QUALITIES
 from ldm_ae.codec.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
 from ldm_ae.codec.prior_file import Prior, update_digest, update_with_array
+from ldm_ae.codec.rdoq import LAGRANGIAN
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.models.base import Autoencoder
 
@@ -120,12 +121,16 @@ class Codec:
         grey = planes.colour.shape[2] == 1
         return Analysis(found, width, height, grey, alpha)
 
-    def pack(self, analysis: Analysis, quality: int | None = None) -> bytes:
-        """The entropy coder's part of `compress`; quality: None for a discrete model."""
+    def pack(
+        self, analysis: Analysis, quality: int | None = None, lagrangian: float = LAGRANGIAN
+    ) -> bytes:
+        """The entropy coder's part of `compress`; quality: None for a discrete model. lagrangian:
+        what a bit may cost in latents (`rdoq`); 0 rounds them to the nearest."""
         self.require_rate(quality, None)
         if quality is None:
             quality = 0 if self.content.discrete else DEFAULT_QUALITY
-        payload = self.content.pack(self.content.symbols(analysis.content, quality), quality)
+        symbols = self.content.symbols(analysis.content, quality, lagrangian)
+        payload = self.content.pack(symbols, quality)
         header = container.Header(
             self.digest,
             self.content.discrete,

@@ -19,7 +19,7 @@ from ldm_ae.codec.passes import (
 )
 from ldm_ae.codec.prior_file import Prior
 from ldm_ae.codec.priors import IndexPrior, LatentPrior
-from ldm_ae.codec.rdoq import choose_symbols
+from ldm_ae.codec.rdoq import LAGRANGIAN, choose_symbols
 from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
@@ -39,9 +39,11 @@ class LatentContent:
         latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
         return latents.float().cpu().numpy()
 
-    def symbols(self, content: np.ndarray, quality: int) -> np.ndarray:
+    def symbols(
+        self, content: np.ndarray, quality: int, lagrangian: float = LAGRANGIAN
+    ) -> np.ndarray:
         """Those worth their bits, which may be beside the nearest ones."""
-        return choose_symbols(content, self.prior, quality)
+        return choose_symbols(content, self.prior, quality, lagrangian)
 
     def pack(self, symbols: np.ndarray, quality: int) -> bytes:
         return encode_latents(symbols, self.prior, quality)
@@ -75,7 +77,9 @@ class IndexContent:
         latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
         return self.model.quantize.indices(latents).cpu().numpy()
 
-    def symbols(self, content: np.ndarray, quality: int) -> np.ndarray:
+    def symbols(
+        self, content: np.ndarray, quality: int, lagrangian: float = LAGRANGIAN
+    ) -> np.ndarray:
         return content
 
     def pack(self, symbols: np.ndarray, quality: int) -> bytes:

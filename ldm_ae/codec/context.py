@@ -30,6 +30,7 @@ from ldm_ae.codec.tables import FrequencyTables
 # A table for each log2 of scale over step, every quarter from -5 to 5, and for each eighth of a
 # step that the mean may lie off the nearest symbol.
 LEAST_SCALE, NUM_SCALES, SCALES_PER_OCTAVE, NUM_FRACTIONS = -5, 41, 4, 8
+_Key = tuple[Pass, int, tuple[int, int]]
 _HALF_SCALE = ACTIVATION_ONE // SCALES_PER_OCTAVE // 2
 
 
@@ -43,7 +44,7 @@ class ContextPrior:
     centre: np.ndarray
     tables: FrequencyTables
     weights: Sequence[Weights]
-    _last: dict[str, tuple[Pass, int, Tensor, tuple[Tensor, Tensor]]] = field(
+    _last: dict[str, tuple[_Key, Tensor, tuple[Tensor, Tensor]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -74,13 +75,19 @@ class ContextPrior:
         self, each: Pass, quality: int, planes: Tensor, told: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What all groups of channels of a pass have in common; the last one is kept."""
+        # Odd sizes are padded to cells: other sizes may have the same ones.
+        key = (each, quality, each.size(*planes.shape[1:]))
         cells = each.cells(planes, int(INTEGER.one))
         last = self._last.get("trunk")
-        if last and last[:2] == (each, quality) and torch.equal(last[2], cells):
-            return last[3]
-        seen = each.seen(cells.double(), each.size(*planes.shape[1:]))
-        trunk = run_trunk(self.weights[each.net], seen, told, INTEGER)
-        self._last["trunk"] = (each, quality, cells, trunk)
+        if last and last[0] == key and torch.equal(last[1], cells):
+            return last[2]
+        pieces = [
+            run_trunk(self.weights[each.net], seen, told, INTEGER)
+            for seen in each.pieces(cells.double(), key[2])
+        ]
+        features, linear = (torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
+        trunk = features, linear
+        self._last["trunk"] = (key, cells, trunk)
         return trunk
 
     def to_arrays(self) -> Arrays:

@@ -6,6 +6,7 @@ stride in three passes: with the quarter (0, 0) of every 2x2 cell known, its pos
 neighbours.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ CELL = ((0, 0), (1, 1), (0, 1), (1, 0))
 # The finest level, the second, all coarser ones, the coarsest grid.
 NUM_KINDS = 4
 NUM_CONDITIONS = 2 * NUM_KINDS + 2
+_MAX_NUMBERS = 1 << 22  # that a piece of what is seen may have
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,17 @@ class Pass:
 
         size: `self.size` of the grid; at odd sizes the last cells lack some corners.
         """
-        found = columns(cells).view(-1, *cells.shape[1:])
-        return found[:, : size[0], : size[1]].flatten(1)
+        return torch.cat(list(self.pieces(cells, size)), dim=1)
+
+    def pieces(self, cells: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+        """`seen`, some rows of positions at a time: all at once would take 36 times the values'
+        memory."""
+        rows, cols = size
+        padded, width = F.pad(cells, (1, 1, 1, 1)), cells.shape[2]
+        count = max(1, _MAX_NUMBERS // (9 * len(cells) * width))
+        for top in range(0, rows, count):
+            found = columns(padded[:, top : min(top + count, rows) + 2])
+            yield found.view(len(found), -1, width)[:, :, :cols].flatten(1)
 
 
 def condition(kind: int, step_octaves: int) -> list[int]:

@@ -63,8 +63,11 @@ class ContextIndexPrior:
         cells = each.cells(torch.from_numpy(planes).double(), INTEGER.one)
         told = torch.tensor(condition(each.kind, 0), dtype=torch.float64)[:, None]
         with torch.inference_mode():
-            seen = each.seen(cells, (rows, cols))
-            features = run_features(self.weights[each.net], seen, told, INTEGER)
+            pieces = [
+                run_features(self.weights[each.net], seen, told, INTEGER)
+                for seen in each.pieces(cells, (rows, cols))
+            ]
+            features = torch.cat(pieces, dim=1)
         return self._frequencies(features)
 
     def _frequencies(self, features: Tensor) -> Iterator[np.ndarray]:

@@ -46,8 +46,8 @@ INTEGER = Arithmetic(ACTIVATION_ONE, LIMIT, lambda sums: (sums / WEIGHT_ONE + 0.
 
 
 def columns(planes: Tensor) -> Tensor:
-    """Neighbourhoods of 3x3, zeros beyond the edges: (I, H, W) -> (9 I, H W)."""
-    return F.unfold(planes[None], 3, padding=1)[0]
+    """Neighbourhoods of 3x3 of all but the outermost positions: (I, H + 2, W + 2) -> (9 I, H W)."""
+    return F.unfold(planes[None], 3)[0]
 
 
 def to_integers(weight: Tensor) -> np.ndarray:

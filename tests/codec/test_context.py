@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldm_ae.codec import context_passes
 from ldm_ae.codec.context import ContextPrior, to_rows
 from ldm_ae.codec.context_passes import all_passes
 from ldm_ae.codec.fit import fit_prior
@@ -121,6 +122,34 @@ def test_rows_are_those_of_the_format(
                 values[channel, y, x] = found[channel, y, x] * size
     rows = all_rows(prior, found, size, quality)
     assert all((a == b).all() for a, b in zip(rows, expected, strict=True))
+
+
+def test_grids_of_equal_cells_but_other_sizes_are_told_apart(prior: ContextPrior) -> None:
+    """5x6 and 6x5 fill the same padded cells; what one left behind must not serve the other."""
+    last = {shape: len(prior.places((3, *shape), 40)) - 1 for shape in ((5, 6), (6, 5))}
+    wanted = {}
+    for shape, index in last.items():
+        alone = ContextPrior.from_arrays(prior.to_arrays())
+        wanted[shape] = predict_flat(alone, shape, index)
+    for shape, index in (*last.items(), *last.items()):
+        assert (predict_flat(prior, shape, index) == wanted[shape]).all()
+
+
+def predict_flat(prior: ContextPrior, shape: tuple[int, int], index: int) -> np.ndarray:
+    values = np.zeros((3, *shape), dtype=np.int64)
+    return np.stack(prior.predict(values, values == 0, index, 40))
+
+
+def test_large_grids_are_seen_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = torch.randn(2, 17, 23)
+    for each in all_passes(17, 23)[1:]:
+        cells, size = each.cells(values, 1.0), each.size(17, 23)
+        whole = each.seen(cells, size)
+        monkeypatch.setattr(context_passes, "_MAX_NUMBERS", 9 * len(cells) * cells.shape[2] * 2)
+        pieces = list(each.pieces(cells, size))
+        monkeypatch.undo()
+        assert len(pieces) == -(-size[0] // 2)
+        assert torch.equal(torch.cat(pieces, dim=1), whole)
 
 
 def holds(place: Place, shape: tuple[int, ...], position: tuple[int, ...]) -> bool:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ldm_ae.codec.integer_net import (
     ACTIVATION_ONE,
@@ -43,7 +44,7 @@ def test_activations_are_bounded() -> None:
 
 def test_columns_are_neighbourhoods() -> None:
     planes = torch.arange(2 * 4 * 5).double().view(2, 4, 5) + 1
-    found = columns(planes).view(2, 3, 3, 4, 5)
+    found = columns(F.pad(planes, (1, 1, 1, 1))).view(2, 3, 3, 4, 5)
     assert torch.equal(found[:, 1, 1], planes)
     assert torch.equal(found[1, 0, 2, 1:, :-1], planes[1, :-1, 1:])
     assert (found[:, 0, :, 0] == 0).all()
