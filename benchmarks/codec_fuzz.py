@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import argparse
 import collections
+import multiprocessing
 import resource
 import sys
 import time
 import zlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ldm_ae.codec import container
 from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.load import load_codec
 from ldm_ae.metrics.report import provenance, write_json
@@ -44,19 +47,37 @@ def main() -> None:
     parser.add_argument("--model", action="append", type=Path, required=True, metavar="DIR")
     parser.add_argument("--files", type=int, default=100_000, help="how many, over all models")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=container.MAX_PIXELS,
+        help="headers that promise more are refused, as by ldm_ae.load_codec (%(default)s)",
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     try:
-        codecs = {str(path): load_codec(path) for path in arguments.model}
-        share = -(-arguments.files // len(codecs))
-        found = {name: fuzz(codec, share, arguments.seed) for name, codec in codecs.items()}
+        share = -(-arguments.files // len(arguments.model))
+        found = {str(path): fuzz_apart(path, share, arguments) for path in arguments.model}
     except ValueError as error:
         sys.exit(f"error: {error}")
     for name, outcome in found.items():
         print(f"{name}: {outcome}")
     if arguments.out is not None:
         results = {Path(name).name: asdict(outcome) for name, outcome in found.items()}
-        write_json(arguments.out, {"seed": arguments.seed, "models": results, **provenance()})
+        settings = {"seed": arguments.seed, "max_pixels": arguments.max_pixels}
+        write_json(arguments.out, {**settings, "models": results, **provenance()})
+
+
+def fuzz_apart(folder: Path, num_files: int, arguments: argparse.Namespace) -> Outcome:
+    """`fuzz` in a process of its own, so that its peak of memory is its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        settings = (num_files, arguments.seed, arguments.max_pixels)
+        return pool.submit(load_and_fuzz, folder, *settings).result()
+
+
+def load_and_fuzz(folder: Path, num_files: int, seed: int, max_pixels: int) -> Outcome:
+    return fuzz(load_codec(folder, max_pixels=max_pixels), num_files, seed)
 
 
 def fuzz(codec: Codec, num_files: int, seed: int) -> Outcome:
