@@ -8,12 +8,8 @@ with B see what one process with W B sees, and a run starts anywhere by naming a
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +25,7 @@ from ldm_ae.data.shards import open_shards
 from ldm_ae.data.sources import ImageTable, check_usable, open_table
 from ldm_ae.data.streams import StreamViews
 from ldm_ae.data.transforms import decode_for_training, random_view
+from ldm_ae.data.worker_signals import blocked_for_workers, heed_training_alone
 
 RawBatch = tuple[Tensor, Tensor, list[str], list[str]]  # uint8 (B, C, H, W), keys, names, skipped
 
@@ -90,7 +87,7 @@ class TrainLoader:
             self.rank,
             self.world_size,
         )
-        return iter(self._workers(self.views, 2, sampler=_Once(jobs)))
+        return self._started(self.views, 2, sampler=_Once(jobs))
 
     def _streamed(self, start_position: int) -> Iterator[RawBatch]:
         views = StreamViews(
@@ -103,7 +100,7 @@ class TrainLoader:
         )
         workers = max(1, self.config.num_workers)
         ahead = max(2, 2 * self.batch_size // workers)
-        samples = iter(self._workers(views, ahead))
+        samples = self._started(views, ahead)
         while True:
             taken = [next(samples) for _ in range(self.batch_size)]
             pixels = torch.from_numpy(np.stack([s.pixels for s in taken]))  # (B, H, W, C)
@@ -111,19 +108,22 @@ class TrainLoader:
             skipped = [line for s in taken for line in s.skipped]
             yield pixels.permute(0, 3, 1, 2), keys, [s.name for s in taken], skipped
 
-    def _workers(self, views: Dataset, ahead: int, sampler: _Once | None = None) -> DataLoader:
+    def _started(self, views: Dataset, ahead: int, sampler: _Once | None = None) -> Iterator[Any]:
+        """What the views give, in this process or by workers that are started here."""
         workers = self.config.num_workers
-        return DataLoader(
+        loader: DataLoader = DataLoader(
             views,
             batch_size=None,  # the views give whole batches, or single samples of a stream
             sampler=sampler,
             num_workers=workers,
             collate_fn=_as_is,
             prefetch_factor=ahead if workers else None,
-            worker_init_fn=_heed_training_alone,
+            worker_init_fn=heed_training_alone,
             generator=torch.Generator(),  # else its seed is drawn from the run's random numbers
             pin_memory=self.device.type == "cuda",
         )
+        with blocked_for_workers():
+            return iter(loader)
 
     def _try_streamed(self, index: int) -> None:
         name, encoded = self.stream.at(index)
@@ -235,22 +235,3 @@ class _Once:
 
 def _as_is(sample: object) -> object:
     return sample
-
-
-def _heed_training_alone(worker: int) -> None:
-    """In a worker: SIGTERM counts only from the process that reads its batches.
-
-    torchrun and Slurm send it to every process of a job, but training has a step to finish, and
-    the end of a worker would end it at once. It ends its workers itself.
-    """
-    if sys.platform == "linux":  # elsewhere a process cannot learn who sent a signal
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_exit_when_told_by, args=(parent.pid,), daemon=True).start()
-
-
-def _exit_when_told_by(process: int | None) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != process:
-        pass
-    os._exit(0)

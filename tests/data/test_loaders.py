@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -101,19 +98,6 @@ def test_workers_and_cache_change_nothing(photos: Path, workers: int, cache_mb: 
     assert all(map(same, plain, other))
     assert [b.skipped for b in plain] == [b.skipped for b in other]
     assert any(b.skipped for b in plain)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="workers cannot tell who sent a signal")
-def test_workers_heed_a_sigterm_of_training_alone(photos: Path) -> None:
-    batches = make_train_loader(config(photos, num_workers=1), 2, seed=0)
-    take(batches, 1)
-    (worker,) = multiprocessing.active_children()
-    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)  # as a launcher would
-    take(batches, 6)  # more than were fetched ahead
-    assert worker.is_alive()
-    worker.terminate()
-    worker.join(10)
-    assert worker.exitcode == 0
 
 
 def test_the_run_s_random_numbers_are_left_alone(photos: Path) -> None:

@@ -1,0 +1,45 @@
+"""Workers of a loader that outlive a SIGTERM which was meant for training.
+
+torchrun and Slurm send it to every process of a job, but training has a step to finish, and the
+end of a worker would end it at once. It ends its workers itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def blocked_for_workers() -> Iterator[None]:
+    """Around the start of workers: they inherit what the starting thread blocks. To block it in
+    the worker is too late: where torch.set_num_threads was called, torch has started threads
+    there by then, and a signal to a process goes to whichever thread lets it through."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed_training_alone(worker: int) -> None:
+    """In a worker: SIGTERM counts only from the process that reads its batches."""
+    if sys.platform == "linux":  # elsewhere a process cannot learn who sent a signal
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # if it was not inherited
+        threading.Thread(target=_exit_when_told_by, args=(parent.pid,), daemon=True).start()
+
+
+def _exit_when_told_by(process: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != process:
+        pass
+    os._exit(0)
