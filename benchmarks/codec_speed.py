@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
 from ldm_ae.codec.ladder import NUM_QUALITIES
-from ldm_ae.codec.load import load_codec
 from ldm_ae.data.images import BrokenImageError, load_image, to_float
-from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.pretrained import load_codec
 
 COLUMNS = {
     "prior": "s",

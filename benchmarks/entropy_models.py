@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
 from ldm_ae.codec.fit import Kind
@@ -27,7 +28,6 @@ from ldm_ae.codec.prior_file import prior_bytes
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.data.paths import EXTENSIONS
-from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.models.base import Autoencoder
 
 QUALITIES = (24, 32, 40, 46, 56)  # 46: a step of 0.14 deviations

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from model_coder import ModelCoder
 
-from ldm_ae.metrics.image_codecs import TUNED, Format, ImageCodec, Pixels, why_missing
-from ldm_ae.metrics.rd_run import Photo
+from ldm_ae.bench.image_codecs import TUNED, Format, ImageCodec, Pixels, why_missing
+from ldm_ae.bench.rd_run import Photo
 from ldm_ae.viz.gallery import Tile, centre_crop
 
 CROP = 224

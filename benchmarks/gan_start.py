@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from ldm_ae import config
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import make_train_loader
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.losses.perceptual import PerceptualLoss
-from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players

@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.config import load
 from ldm_ae.data.batch import Batch
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.paths import EXTENSIONS
-from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
 from ldm_ae.train.setup import build_perceptual_metric, build_players, make_accelerator

@@ -34,7 +34,7 @@ import torch
 from diffusers import VQModel  # noqa: F401 (exports need it, and no life should pay for it)
 from PIL import Image
 
-import ldm_ae.convert.run as exporting
+import ldm_ae.train.export_run as exporting
 import ldm_ae.train.keeper as keeper
 import ldm_ae.train.loop as loop
 from ldm_ae import config

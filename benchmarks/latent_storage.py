@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ldm_ae.bench.latent_storage import ChannelRange, Latents, Storage, storages
+from ldm_ae.bench.rate_distortion import Scorer
+from ldm_ae.bench.rd_run import NO_LPIPS, list_photos
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.codec import Analysis, Codec
 from ldm_ae.codec.ladder import dequantise, step
-from ldm_ae.codec.load import load_codec
 from ldm_ae.data.images import to_uint8
 from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual
-from ldm_ae.metrics.latent_storage import ChannelRange, Latents, Storage, storages
-from ldm_ae.metrics.rate_distortion import Scorer
-from ldm_ae.metrics.rd_run import NO_LPIPS, list_photos
-from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.pretrained import load_codec
 from ldm_ae.viz.gallery import centre_crop
 
 QUALITIES = (36, 40, 44, 48)

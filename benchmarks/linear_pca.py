@@ -18,13 +18,13 @@ from matplotlib.ticker import NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm_ae.bench.linear import LinearAutoencoder, LinearConfig, fit_least_squares
+from ldm_ae.bench.pca import PatchCovariance, PatchPCA, principal_angles, to_patches
+from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image, to_float
 from ldm_ae.data.sources import open_table
 from ldm_ae.files import replacing
-from ldm_ae.metrics.pca import PatchCovariance, PatchPCA, principal_angles, to_patches
-from ldm_ae.metrics.report import provenance, write_json
-from ldm_ae.models.linear import LinearAutoencoder, LinearConfig, fit_least_squares
 
 SIZES = {8: (1, 2, 4, 8), 4: (3,)}  # side of a patch: values kept of each
 MAX_ITERATIONS = 1_000  # eight values need most: the eighth and ninth variances are close

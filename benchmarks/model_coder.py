@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import ldm_ae
-from ldm_ae.codec.load import load_codec
-from ldm_ae.metrics.image_codecs import Pixels
-from ldm_ae.metrics.rate_distortion import Point
+from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.rate_distortion import Point
+from ldm_ae.pretrained import load_codec
 
 # About 0.03 to 1 bit per pixel with 4 latent channels at f8.
 QUALITIES = (8, 12, 16, 20, 24, 28, 32, 37, 42, 48)

@@ -21,11 +21,11 @@ from tqdm import tqdm
 from unseen_distortions import FAMILIES
 
 import ldm_ae
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.images import load_image, to_float, to_uint8
 from ldm_ae.losses.embedded import embedded_card
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, build_perceptual
 from ldm_ae.metrics.distortion import ms_ssim
-from ldm_ae.metrics.report import format_table, provenance, write_json
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LATENT_NOISE = (0.0, 0.25, 0.5, 1.0)  # in deviations of the photo's own latents

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ldm_ae.bench.compare import ModelMethod, measure
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, to_float
 from ldm_ae.data.sources import EXTENSIONS
 from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
-from ldm_ae.metrics.compare import ModelMethod, measure
-from ldm_ae.metrics.report import format_table, provenance, write_json
 
 ROOT = Path(__file__).parents[1]
 SCRIPT, CONFIG = "scripts/train_kl_ae.py", "configs/kl_f8_small.yaml"

@@ -20,21 +20,21 @@ from equal_bytes import equal_bytes_rows
 from model_coder import QUALITIES, ModelCoder, open_models
 from tqdm import tqdm
 
-from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
-from ldm_ae.metrics.evaluate import open_perceptual
-from ldm_ae.metrics.image_codecs import TUNED, use_one_thread, why_missing
-from ldm_ae.metrics.peak_memory import peak_memory
-from ldm_ae.metrics.published import PublishedCurve, published_for
-from ldm_ae.metrics.rate_distortion import Coder, PillowCoder
-from ldm_ae.metrics.rd_run import (
+from ldm_ae.bench.image_codecs import TUNED, use_one_thread, why_missing
+from ldm_ae.bench.peak_memory import peak_memory
+from ldm_ae.bench.published import PublishedCurve, published_for
+from ldm_ae.bench.rate_distortion import Coder, PillowCoder
+from ldm_ae.bench.rd_run import (
     NO_LPIPS,
     Photo,
     list_photos,
     measure_coder,
     why_not_reusable,
 )
-from ldm_ae.metrics.rd_summary import ANCHOR, bd_rate_column, bd_rates, curve, table_rows
-from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.bench.rd_summary import ANCHOR, bd_rate_column, bd_rates, curve, table_rows
+from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
+from ldm_ae.metrics.evaluate import open_perceptual
 from ldm_ae.viz.gallery import save_gallery
 from ldm_ae.viz.rd_plots import Line, save_rd_curves
 

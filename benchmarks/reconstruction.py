@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ldm_ae.convert.load import load
-from ldm_ae.data.images import BrokenImageError, load_image, to_float
-from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
-from ldm_ae.metrics.compare import (
+from ldm_ae.bench.compare import (
     CodecMethod,
     Method,
     ModelMethod,
@@ -26,10 +23,13 @@ from ldm_ae.metrics.compare import (
     measure,
     missing_row,
 )
+from ldm_ae.bench.image_codecs import JPEG_QUALITIES, WEBP_QUALITIES, ImageCodec
+from ldm_ae.bench.pca import PatchCovariance
+from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.convert.load import load
+from ldm_ae.data.images import BrokenImageError, load_image, to_float
+from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual
-from ldm_ae.metrics.image_codecs import JPEG_QUALITIES, WEBP_QUALITIES, ImageCodec
-from ldm_ae.metrics.pca import PatchCovariance
-from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.viz.plots import save_rate_plot
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}

@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 import ldm_ae.codec.context
 import ldm_ae.codec.index_prior
+from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.rd_run import list_photos
+from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
 from ldm_ae.codec.ladder import NUM_QUALITIES
-from ldm_ae.codec.load import load_codec
 from ldm_ae.data.images import pad_to_multiple, to_float
-from ldm_ae.metrics.image_codecs import Pixels
-from ldm_ae.metrics.rd_run import list_photos
-from ldm_ae.metrics.report import provenance, write_json
+from ldm_ae.pretrained import load_codec
 
 LARGE = "4096x4096"
 BATCH = 8

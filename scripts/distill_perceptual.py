@@ -33,11 +33,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm_ae.bench.report import hardware, write_json
 from ldm_ae.files import replacing
 from ldm_ae.losses.backbones import load_backbone
 from ldm_ae.losses.embedded import CARD_NAME, WEIGHTS_NAME, EmbeddedConfig, EmbeddedPerceptual
 from ldm_ae.losses.perceptual import LPIPSNetwork
-from ldm_ae.metrics.report import hardware, write_json
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 from typing import get_args
 
 from ldm_ae.codec.fit import Kind
-from ldm_ae.convert.run import export_run
+from ldm_ae.train.export_run import export_run
 
 
 def main() -> None:

@@ -14,15 +14,15 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 import ldm_ae
+from ldm_ae.bench.compare import CodecMethod, ModelMethod, PCAMethod, measure
+from ldm_ae.bench.image_codecs import ImageCodec
+from ldm_ae.bench.pca import fit_patch_pca
+from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.data.sources import open_table
 from ldm_ae.losses.perceptual import PerceptualConfig
-from ldm_ae.metrics.compare import CodecMethod, ModelMethod, PCAMethod, measure
 from ldm_ae.metrics.evaluate import open_perceptual
-from ldm_ae.metrics.image_codecs import ImageCodec
-from ldm_ae.metrics.pca import fit_patch_pca
-from ldm_ae.metrics.report import format_table, provenance, write_json
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.viz.grids import save_reconstruction_grid
 

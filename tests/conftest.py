@@ -1,6 +1,7 @@
-"""Fixtures for every test: few threads, no network, tiny configs."""
+"""Fixtures for every test: no network, tiny models whose every weight matters."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,6 +9,10 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
 import pytest
 import torch
+
+from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.build import ModelConfig, build_model
+from ldm_ae.models.coders import CoderConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -29,3 +34,37 @@ def _seeded() -> None:
 def squeeze_weights(shared_dir: Path) -> Path:
     """torchvision's SqueezeNet 1.1 features, the backbone of LPIPS-squeeze."""
     return shared_dir / "weights" / "squeezenet1_1_features.safetensors"
+
+
+TINY = CoderConfig(channels=(8, 16), num_res_blocks=1, norm_groups=4)
+
+
+@pytest.fixture
+def tiny_coder() -> CoderConfig:
+    """f2, a few thousand parameters."""
+    return TINY
+
+
+@pytest.fixture
+def make_model() -> Callable[[ModelConfig], Autoencoder]:
+    """A model in eval mode; norms and biases, which start as ones and zeros, are random, too."""
+
+    def make(config: ModelConfig) -> Autoencoder:
+        torch.manual_seed(0)
+        model = build_model(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(torch.randn_like(parameter) * 0.2)
+                if name == "quantize.embedding.weight":
+                    parameter.copy_(torch.randn_like(parameter))
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Smooth random images in [-1, 1], (2, 3, 32, 48)."""
+    coarse = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear")

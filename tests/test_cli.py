@@ -7,8 +7,8 @@ from PIL import Image
 
 from ldm_ae.cli import main
 from ldm_ae.codec import container
-from ldm_ae.codec.load import load_codec
 from ldm_ae.codec.prior_file import PRIOR_FILE
+from ldm_ae.pretrained import load_codec
 
 GOLDEN = Path(__file__).parent / "codec" / "golden"
 

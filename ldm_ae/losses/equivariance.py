@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.models.noise import mix
+from ldm_ae.noise import mix
 
 _STREAM = 0x45512D564145  # apart from the images' noise, which is keyed by position
 

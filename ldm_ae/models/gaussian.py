@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_ae.models.noise import normal_noise
+from ldm_ae.noise import normal_noise
 
 # Bounds of log sigma^2 used by every public KL autoencoder: exp overflows in fp16 beyond them.
 MIN_LOGVAR, MAX_LOGVAR = -30.0, 20.0

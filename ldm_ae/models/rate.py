@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ldm_ae.models.noise import uniform_noise
+from ldm_ae.noise import uniform_noise
 
 _STEP, _ROUNDING = 1, 2  # streams of an image's noise
 _LEAST_PROBABILITY = 1e-9

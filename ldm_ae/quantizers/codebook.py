@@ -9,8 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ldm_ae.distributed import sum_over_ranks, take_across_ranks, world
-from ldm_ae.models.noise import mix
-from ldm_ae.models.outputs import Quantized
+from ldm_ae.noise import mix
+from ldm_ae.quantizers.base import Quantized
 
 # Distances are computed in slices of at most this many numbers (256 MB in fp32).
 _MAX_DISTANCES = 1 << 26

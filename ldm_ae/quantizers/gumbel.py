@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ldm_ae.models.noise import gumbel_noise
-from ldm_ae.models.outputs import Quantized
+from ldm_ae.noise import gumbel_noise
+from ldm_ae.quantizers.base import Quantized
 from ldm_ae.quantizers.codebook import nearest_codes
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae import config
-from ldm_ae.convert.pretrained import read_pretrained_config, read_pretrained_weights
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:

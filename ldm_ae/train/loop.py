@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ldm_ae.config import dump
-from ldm_ae.convert.run import export_run
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images
@@ -16,6 +15,7 @@ from ldm_ae.files import replacing
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.export_run import export_run
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
 from ldm_ae.train.setup import (

@@ -23,7 +23,7 @@ from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.metrics.mobilenet import FrechetNetwork
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.noise import mix
+from ldm_ae.noise import mix
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.ema import WeightAverage

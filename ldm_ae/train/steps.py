@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.losses.equivariance import Transform, draw_transform, transformed
-from ldm_ae.models.noise import mix
+from ldm_ae.noise import mix
 from ldm_ae.train.adversary import adversarial_term, discriminator_step, generator_factor
 from ldm_ae.train.non_finite import (
     Evidence,

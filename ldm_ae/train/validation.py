@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ldm_ae.convert.statistics import ACTIVE_VARIANCE
 from ldm_ae.data.images import pad_to_multiple
 from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.export.statistics import ACTIVE_VARIANCE
 from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.metrics.evaluate import ImageScores, is_lpips, mean_scores, score
 from ldm_ae.models.base import Autoencoder

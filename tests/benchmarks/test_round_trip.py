@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ldm_ae.codec.load import load_codec
+from ldm_ae.pretrained import load_codec
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "codec" / "golden"

@@ -11,13 +11,13 @@ import torch
 
 from ldm_ae.codec.calibrate import calibrate
 from ldm_ae.codec.codec import Codec
-from ldm_ae.codec.load import load_codec
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.dvae import DVAEConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
 from ldm_ae.models.vq import VQConfig
+from ldm_ae.pretrained import load_codec
 from ldm_ae.quantizers.codebook import CodebookConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ldm_ae.codec.load import load_codec
 from ldm_ae.files import replacing
+from ldm_ae.pretrained import load_codec
 
 GOLDEN = Path(__file__).with_name("golden")
 SETS = ("kl_v1", "vq_v1", "kl_context_v1", "vq_context_v1")

@@ -1,5 +1,6 @@
 import pytest
 
+from ldm_ae.bench.linear import LinearConfig
 from ldm_ae.convert.diffusers_config import (
     LatentScaling,
     from_diffusers_config,
@@ -8,7 +9,6 @@ from ldm_ae.convert.diffusers_config import (
 )
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.linear import LinearConfig
 from ldm_ae.models.vq import VQConfig
 
 # The file beside the weights of Stable Diffusion 1, with the keys it has and no more.

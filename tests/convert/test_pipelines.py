@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import ldm_ae
-from ldm_ae.convert.export import export
+from ldm_ae.export.export import export
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.vq import VQConfig

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 import ldm_ae
 import ldm_ae.train.loop as loop
 from ldm_ae import config
-from ldm_ae.convert.run import export_run
 from ldm_ae.files import write_through
 from ldm_ae.train.checkpoint import save_checkpoint
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.export_run import export_run
 from ldm_ae.train.loop import train
 
 CODER = "coder: {channels: [8, 8], num_res_blocks: 1, mid_attention: false, norm_groups: 4}"

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ldm_ae.bench.image_codecs import ImageCodec
+from ldm_ae.bench.pca import PatchPCA
+from ldm_ae.bench.rates import RGB_BITS_PER_PIXEL, continuous_bits, index_bits
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.metrics.evaluate import NOT_ASKED, ImageScores, is_lpips, mean_scores, score
-from ldm_ae.metrics.image_codecs import ImageCodec
-from ldm_ae.metrics.pca import PatchPCA
-from ldm_ae.metrics.rates import RGB_BITS_PER_PIXEL, continuous_bits, index_bits
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 
 COLUMNS = ("psnr", "ssim", "ms_ssim", "lpips", "bpp", "compression_ratio")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ldm_ae.convert.diffusers_config import LatentScaling
-from ldm_ae.convert.statistics import LatentStatistics
+from ldm_ae.export.statistics import LatentStatistics
 from ldm_ae.models.base import Autoencoder
 
 _FAMILIES = {

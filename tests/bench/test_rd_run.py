@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from ldm_ae.metrics.rate_distortion import Point
-from ldm_ae.metrics.rd_run import Photo, list_photos, measure_coder, why_not_reusable
+from ldm_ae.bench.rate_distortion import Point
+from ldm_ae.bench.rd_run import Photo, list_photos, measure_coder, why_not_reusable
 
 
 class Counting:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ldm_ae import config
 from ldm_ae.codec.fit import Kind
-from ldm_ae.convert.export import export, require_free
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images
+from ldm_ae.export.export import export, require_free
 from ldm_ae.metrics.evaluate import evaluate, mean_scores, open_perceptual
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model

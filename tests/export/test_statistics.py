@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ldm_ae.convert.statistics import StreamingMoments, measure_latents
+from ldm_ae.export.statistics import StreamingMoments, measure_latents
 from ldm_ae.models.dvae import DVAEConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig

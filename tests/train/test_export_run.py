@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 import ldm_ae
 from ldm_ae.config import dump, load
-from ldm_ae.convert.run import export_run, training_crops
-from ldm_ae.convert.statistics import measure_latents
 from ldm_ae.data.config import DataConfig
+from ldm_ae.export.statistics import measure_latents
 from ldm_ae.losses.objective import LossConfig
 from ldm_ae.losses.perceptual import PerceptualConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.train.config import Experiment, TrainConfig
+from ldm_ae.train.export_run import export_run, training_crops
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export_diffusers.py"
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from ldm_ae.bench.linear import LinearAutoencoder, LinearConfig, fit_least_squares
+from ldm_ae.bench.pca import from_patches, principal_angles, to_patches
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image, to_float
 from ldm_ae.data.sources import open_table
-from ldm_ae.metrics.pca import from_patches, principal_angles, to_patches
-from ldm_ae.models.linear import LinearAutoencoder, LinearConfig, fit_least_squares
 
 
 def patches(patch: int, count: int) -> torch.Tensor:

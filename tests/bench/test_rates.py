@@ -1,4 +1,4 @@
-from ldm_ae.metrics.rates import continuous_bits, index_bits
+from ldm_ae.bench.rates import continuous_bits, index_bits
 
 
 def test_a_continuous_latent_costs_sixteen_bits_a_number() -> None:

@@ -8,11 +8,8 @@ from typing import Any
 
 import skimage
 
-from ldm_ae.data.images import load_image
-from ldm_ae.data.sources import EMBEDDED_VALIDATION, EXTENSIONS
-from ldm_ae.losses.perceptual import PerceptualLoss
-from ldm_ae.metrics.image_codecs import Pixels
-from ldm_ae.metrics.rate_distortion import (
+from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.rate_distortion import (
     Coder,
     Point,
     Scorer,
@@ -20,7 +17,10 @@ from ldm_ae.metrics.rate_distortion import (
     measure_point,
     pixel_digest,
 )
-from ldm_ae.metrics.report import write_json
+from ldm_ae.bench.report import write_json
+from ldm_ae.data.images import load_image
+from ldm_ae.data.sources import EMBEDDED_VALIDATION, EXTENSIONS
+from ldm_ae.losses.perceptual import PerceptualLoss
 
 EMBEDDED = "embedded"
 NO_LPIPS = "none"

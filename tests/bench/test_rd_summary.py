@@ -1,7 +1,7 @@
 import pytest
 
-from ldm_ae.metrics.published import KODAK_NAMES, published_for
-from ldm_ae.metrics.rd_summary import bd_rates, curve, table_rows, value_at
+from ldm_ae.bench.published import KODAK_NAMES, published_for
+from ldm_ae.bench.rd_summary import bd_rates, curve, table_rows, value_at
 
 
 def report(factor: float, variants: tuple[str, ...] = ("",)) -> dict:

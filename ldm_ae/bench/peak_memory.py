@@ -6,8 +6,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ldm_ae.metrics.image_codecs import Pixels
-from ldm_ae.metrics.rate_distortion import Coder, Point
+from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.rate_distortion import Coder, Point
 
 STATUS = Path("/proc/self/status")
 MEANING = (

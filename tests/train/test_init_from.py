@@ -7,7 +7,7 @@ import torch
 
 import ldm_ae
 from ldm_ae.convert.diffusers_config import LatentScaling
-from ldm_ae.convert.pretrained import read_pretrained_config, read_pretrained_weights
+from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
 
 
 def save_kl(folder: Path) -> Path:

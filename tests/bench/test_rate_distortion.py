@@ -3,10 +3,7 @@ import pytest
 import torch
 from skimage import data
 
-from ldm_ae.data.images import to_float
-from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
-from ldm_ae.metrics.distortion import ms_ssim, psnr
-from ldm_ae.metrics.rate_distortion import (
+from ldm_ae.bench.rate_distortion import (
     PillowCoder,
     Point,
     Scorer,
@@ -14,6 +11,9 @@ from ldm_ae.metrics.rate_distortion import (
     measure_point,
     pixel_digest,
 )
+from ldm_ae.data.images import to_float
+from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
+from ldm_ae.metrics.distortion import ms_ssim, psnr
 
 PHOTO = data.astronaut()[100:270, 100:280]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm_ae.metrics import report
-from ldm_ae.metrics.report import format_table, provenance, write_json
+from ldm_ae.bench import report
+from ldm_ae.bench.report import format_table, provenance, write_json
 
 
 def test_provenance_names_what_a_number_depends_on() -> None:

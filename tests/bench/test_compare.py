@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldm_ae.metrics.compare import (
+from ldm_ae.bench.compare import (
     COLUMNS,
     CodecMethod,
     ModelMethod,
@@ -12,8 +12,8 @@ from ldm_ae.metrics.compare import (
     measure,
     missing_row,
 )
-from ldm_ae.metrics.image_codecs import ImageCodec
-from ldm_ae.metrics.pca import fit_patch_pca
+from ldm_ae.bench.image_codecs import ImageCodec
+from ldm_ae.bench.pca import fit_patch_pca
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig

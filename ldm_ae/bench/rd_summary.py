@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ldm_ae.bench.published import PublishedCurve
+from ldm_ae.bench.rate_distortion import HIGHER_IS_BETTER, METRICS
 from ldm_ae.metrics.bd_rate import BDRate, bd_rate, best_of
-from ldm_ae.metrics.published import PublishedCurve
-from ldm_ae.metrics.rate_distortion import HIGHER_IS_BETTER, METRICS
 
 ANCHOR = "avif"
 RATES = (0.1, 0.15, 0.25, 0.5)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ldm_ae.metrics.latent_storage import ChannelRange, Storage, storages
+from ldm_ae.bench.latent_storage import ChannelRange, Storage, storages
 
 SHAPE = (4, 16, 24)
 

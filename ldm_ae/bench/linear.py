@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ldm_ae.metrics.pca import PatchCovariance
+from ldm_ae.bench.pca import PatchCovariance
 from ldm_ae.models.outputs import Reconstruction
 
 

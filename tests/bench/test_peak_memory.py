@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ldm_ae.metrics import peak_memory as module
-from ldm_ae.metrics.peak_memory import peak_memory
-from ldm_ae.metrics.rate_distortion import Point
+from ldm_ae.bench import peak_memory as module
+from ldm_ae.bench.peak_memory import peak_memory
+from ldm_ae.bench.rate_distortion import Point
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 POINT = Point("", 0)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ldm_ae.bench.image_codecs import TUNED, Format, ImageCodec, Pixels, codec_versions
 from ldm_ae.data.images import to_float
 from ldm_ae.losses.feature_distance import feature_distance
 from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.metrics.distortion import ms_ssim, psnr
-from ldm_ae.metrics.image_codecs import TUNED, Format, ImageCodec, Pixels, codec_versions
 
 METRICS = ("psnr", "ms_ssim", "lpips")
 TIMES = ("encode_seconds", "decode_seconds", "encode_cpu_seconds", "decode_cpu_seconds")

@@ -20,11 +20,11 @@ from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.fit import Kind
 from ldm_ae.codec.prior_file import EARLIER_PRIORS, PRIOR_FILE, Prior, save_prior
 from ldm_ae.convert.agreement import check, compare
-from ldm_ae.convert.card import model_card
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.load import STEM
-from ldm_ae.convert.statistics import LatentStatistics, measure_latents
 from ldm_ae.convert.weights import to_diffusers_state
+from ldm_ae.export.card import model_card
+from ldm_ae.export.statistics import LatentStatistics, measure_latents
 from ldm_ae.models.base import Autoencoder
 
 STATISTICS = "latent_statistics.json"

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldm_ae.metrics.pca import (
+from ldm_ae.bench.pca import (
     PatchCovariance,
     fit_patch_pca,
     from_patches,

@@ -1,6 +1,6 @@
 import torch
 
-from ldm_ae.models.noise import gumbel_noise, mix, normal_noise
+from ldm_ae.noise import gumbel_noise, mix, normal_noise
 
 
 def test_noise_follows_the_image_not_its_place_in_the_batch() -> None:

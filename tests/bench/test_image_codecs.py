@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from ldm_ae.bench.compare import CodecMethod
+from ldm_ae.bench.image_codecs import TUNED, ImageCodec, why_missing
 from ldm_ae.data.images import load_image, to_float, to_uint8
 from ldm_ae.metrics import distortion
-from ldm_ae.metrics.compare import CodecMethod
-from ldm_ae.metrics.image_codecs import TUNED, ImageCodec, why_missing
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])

@@ -7,10 +7,10 @@ import torch
 
 import ldm_ae
 from ldm_ae.codec.prior_file import EARLIER_PRIORS
-from ldm_ae.convert import export as export_module
 from ldm_ae.convert.agreement import Agreement, check, compare, relative_difference
-from ldm_ae.convert.export import FILES, export
 from ldm_ae.convert.weights import TRAINING_BUFFERS, to_diffusers_state
+from ldm_ae.export import export as export_module
+from ldm_ae.export.export import FILES, export
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.dvae import DVAEConfig
 from ldm_ae.models.kl import KLConfig
