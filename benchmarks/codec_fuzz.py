@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from ldm_ae.bench.report import provenance, write_json
-from ldm_ae.codec import container
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.format import container
 from ldm_ae.pretrained import load_codec
 
 SECONDS_PER_FILE = 5.0

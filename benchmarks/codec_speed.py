@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
-from ldm_ae.codec.ladder import NUM_QUALITIES
+from ldm_ae.codec.fitting.calibrate import Samples, fit
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.images import BrokenImageError, load_image, to_float
 from ldm_ae.pretrained import load_codec
 

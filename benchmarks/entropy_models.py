@@ -20,11 +20,11 @@ import torch
 from tqdm import tqdm
 
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.codec.calibrate import Samples, fit
 from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
-from ldm_ae.codec.fit import Kind
-from ldm_ae.codec.ladder import NUM_QUALITIES, UNITS_PER_DEVIATION, quantise, step
-from ldm_ae.codec.prior_file import prior_bytes
+from ldm_ae.codec.fitting.calibrate import Samples, fit
+from ldm_ae.codec.fitting.fit import Kind
+from ldm_ae.codec.format.ladder import NUM_QUALITIES, UNITS_PER_DEVIATION, quantise, step
+from ldm_ae.codec.priors.file import prior_bytes
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.data.paths import EXTENSIONS

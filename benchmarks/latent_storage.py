@@ -21,7 +21,7 @@ from ldm_ae.bench.rate_distortion import Scorer
 from ldm_ae.bench.rd_run import NO_LPIPS, list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.codec import Analysis, Codec
-from ldm_ae.codec.ladder import dequantise, step
+from ldm_ae.codec.format.ladder import dequantise, step
 from ldm_ae.data.images import to_uint8
 from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual

@@ -23,13 +23,13 @@ import torch
 from model_coder import open_models
 from tqdm import tqdm
 
-import ldm_ae.codec.context
-import ldm_ae.codec.index_prior
+import ldm_ae.codec.priors.context
+import ldm_ae.codec.priors.index
 from ldm_ae.bench.image_codecs import Pixels
 from ldm_ae.bench.rd_run import list_photos
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
-from ldm_ae.codec.ladder import NUM_QUALITIES
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.pretrained import load_codec
 
@@ -38,9 +38,9 @@ BATCH = 8
 OTHER_QUALITIES = (0, NUM_QUALITIES - 1)
 # Where the priors run their networks.
 _NETWORKS = (
-    (ldm_ae.codec.context, "run_trunk"),
-    (ldm_ae.codec.context, "run_head"),
-    (ldm_ae.codec.index_prior, "run_features"),
+    (ldm_ae.codec.priors.context, "run_trunk"),
+    (ldm_ae.codec.priors.context, "run_head"),
+    (ldm_ae.codec.priors.index, "run_features"),
 )
 
 

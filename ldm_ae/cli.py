@@ -19,12 +19,12 @@ from ldm_ae.cli_files import (
     require_names,
     save_picture,
 )
-from ldm_ae.codec import container
-from ldm_ae.codec.calibrate import calibrate, calibration_images
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec, model_digest
-from ldm_ae.codec.fit import Kind
-from ldm_ae.codec.planes import open_picture
-from ldm_ae.codec.prior_file import EARLIER_PRIORS, PRIOR_FILE, Prior, load_prior, save_prior
+from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
+from ldm_ae.codec.fitting.fit import Kind
+from ldm_ae.codec.format import container
+from ldm_ae.codec.format.planes import open_picture
+from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, Prior, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
 from ldm_ae.data.paths import EXTENSIONS
 from ldm_ae.files import replacing

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ldm_ae.codec import container
+from ldm_ae.codec.format import container
 
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
 

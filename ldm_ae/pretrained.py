@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from ldm_ae.codec.codec import Codec
-from ldm_ae.codec.container import MAX_PIXELS
-from ldm_ae.codec.prior_file import load_prior
+from ldm_ae.codec.format.container import MAX_PIXELS
+from ldm_ae.codec.priors.file import load_prior
 from ldm_ae.convert.load import load, model_folder
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import get_args
 
-from ldm_ae.codec.fit import Kind
+from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.train.export_run import export_run
 
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from ldm_ae.cli import main
-from ldm_ae.codec import container
-from ldm_ae.codec.prior_file import PRIOR_FILE
+from ldm_ae.codec.format import container
+from ldm_ae.codec.priors.file import PRIOR_FILE
 from ldm_ae.pretrained import load_codec
 
 GOLDEN = Path(__file__).parent / "codec" / "golden"

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ldm_ae.codec import container
 from ldm_ae.codec.contents import content_of
-from ldm_ae.codec.ladder import NUM_QUALITIES
-from ldm_ae.codec.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
-from ldm_ae.codec.prior_file import Prior, update_digest, update_with_array
+from ldm_ae.codec.format import container
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
+from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
+from ldm_ae.codec.priors.file import Prior, update_digest, update_with_array
 from ldm_ae.codec.rdoq import LAGRANGIAN
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.models.base import Autoencoder

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.ladder import dequantise, step
+from ldm_ae.codec.format.ladder import dequantise, step
 from ldm_ae.codec.passes import (
     decode_indices,
     decode_latents,
@@ -17,8 +17,8 @@ from ldm_ae.codec.passes import (
     index_bits,
     latent_bits,
 )
-from ldm_ae.codec.prior_file import Prior
-from ldm_ae.codec.priors import IndexPrior, LatentPrior
+from ldm_ae.codec.priors.base import IndexPrior, LatentPrior
+from ldm_ae.codec.priors.file import Prior
 from ldm_ae.codec.rdoq import LAGRANGIAN, choose_symbols
 from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.models.base import Autoencoder

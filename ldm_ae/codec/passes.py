@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ldm_ae.codec.coder import SymbolDecoder, SymbolEncoder, escape_bits, to_entries
-from ldm_ae.codec.ladder import MAX_VALUE, step
-from ldm_ae.codec.priors import IndexPrior, LatentPrior, Shape2, Shape3
+from ldm_ae.codec.format.coder import SymbolDecoder, SymbolEncoder, escape_bits, to_entries
+from ldm_ae.codec.format.ladder import MAX_VALUE, step
+from ldm_ae.codec.priors.base import IndexPrior, LatentPrior, Shape2, Shape3
 
 
 def encode_latents(symbols: np.ndarray, prior: LatentPrior, quality: int) -> bytes:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ldm_ae.codec.coder import bit_lengths, to_entries
-from ldm_ae.codec.ladder import in_steps, step
-from ldm_ae.codec.priors import LatentPrior
-from ldm_ae.codec.tables import FrequencyTables
+from ldm_ae.codec.format.coder import bit_lengths, to_entries
+from ldm_ae.codec.format.ladder import in_steps, step
+from ldm_ae.codec.format.tables import FrequencyTables
+from ldm_ae.codec.priors.base import LatentPrior
 
 LAGRANGIAN = 0.03  # lambda, squared steps a bit; by LPIPS, on photos that no figure is given for
 

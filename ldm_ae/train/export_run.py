@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ldm_ae import config
-from ldm_ae.codec.fit import Kind
+from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ldm_ae.codec import container
+from ldm_ae.codec.format import container
 from ldm_ae.pretrained import load_codec
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from skimage import data
 
-from ldm_ae.codec.fit_counts import fit_factorised
-from ldm_ae.codec.prior_file import save_prior
+from ldm_ae.codec.fitting.counts import fit_factorised
+from ldm_ae.codec.priors.file import save_prior
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.data.images import to_float
 from ldm_ae.models.build import build_model

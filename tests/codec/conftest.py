@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from ldm_ae.codec.calibrate import calibrate
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.fitting.calibrate import calibrate
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.dvae import DVAEConfig

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from ldm_ae.codec.ladder import STEPS
+from ldm_ae.codec.format.ladder import STEPS
 
 
 class ReferenceCoder:

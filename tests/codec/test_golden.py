@@ -52,8 +52,8 @@ def make(name: str) -> None:
     from safetensors.torch import save_file
 
     from ldm_ae.codec.codec import Codec
-    from ldm_ae.codec.fit import Kind, fit_prior
-    from ldm_ae.codec.prior_file import save_prior
+    from ldm_ae.codec.fitting.fit import Kind, fit_prior
+    from ldm_ae.codec.priors.file import save_prior
     from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
     from ldm_ae.convert.load import STEM
     from ldm_ae.convert.weights import to_diffusers_state

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ldm_ae.codec.codec import Codec
-from ldm_ae.codec.ladder import MAX_VALUE, in_steps, quantise, step
+from ldm_ae.codec.format.ladder import MAX_VALUE, in_steps, quantise, step
 from ldm_ae.codec.passes import latent_bits
 from ldm_ae.codec.rdoq import LAGRANGIAN, choose_symbols, symbol_bits
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ldm_ae
-from ldm_ae.codec.prior_file import EARLIER_PRIORS
+from ldm_ae.codec.priors.file import EARLIER_PRIORS
 from ldm_ae.convert.agreement import Agreement, check, compare, relative_difference
 from ldm_ae.convert.weights import TRAINING_BUFFERS, to_diffusers_state
 from ldm_ae.export import export as export_module

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ldm_ae.codec.ladder import MAX_VALUE, STEPS, dequantise, quantise, step
+from ldm_ae.codec.format.ladder import MAX_VALUE, STEPS, dequantise, quantise, step
 
 
 def test_steps_never_change() -> None:

@@ -10,8 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.coder import escape_bits, to_entries
-from ldm_ae.codec.context import (
+from ldm_ae.codec.fitting.examples import Examples, collect, conditions, schedule
+from ldm_ae.codec.format.coder import escape_bits, to_entries
+from ldm_ae.codec.format.ladder import NUM_QUALITIES, STEPS, UNITS_PER_DEVIATION
+from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.priors.base import require_scale
+from ldm_ae.codec.priors.context import (
     LEAST_SCALE,
     NUM_FRACTIONS,
     NUM_SCALES,
@@ -19,7 +23,7 @@ from ldm_ae.codec.context import (
     ContextPrior,
     to_rows,
 )
-from ldm_ae.codec.context_net import (
+from ldm_ae.codec.priors.context_net import (
     Sizes,
     causal_masks,
     groups,
@@ -29,12 +33,15 @@ from ldm_ae.codec.context_net import (
     run_trunk,
     trunk_shapes,
 )
-from ldm_ae.codec.context_passes import NUM_KINDS
-from ldm_ae.codec.fit_examples import Examples, collect, conditions, schedule
-from ldm_ae.codec.integer_net import FLOAT, INTEGER, Arithmetic, Weights, from_integers, to_integers
-from ldm_ae.codec.ladder import NUM_QUALITIES, STEPS, UNITS_PER_DEVIATION
-from ldm_ae.codec.priors import require_scale
-from ldm_ae.codec.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.priors.context_passes import NUM_KINDS
+from ldm_ae.codec.priors.integer_net import (
+    FLOAT,
+    INTEGER,
+    Arithmetic,
+    Weights,
+    from_integers,
+    to_integers,
+)
 
 _BATCH = 1024  # positions per network and step
 _LEARNING_RATE = 3e-3

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.context_net import Sizes, groups, head_shapes, run_head, run_trunk, trunk_shapes
-from ldm_ae.codec.context_passes import NUM_NETS, Pass, all_passes, condition, step_octaves
-from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, LIMIT, Weights, from_integers
-from ldm_ae.codec.ladder import MAX_VALUE, step
-from ldm_ae.codec.priors import (
+from ldm_ae.codec.format.ladder import MAX_VALUE, step
+from ldm_ae.codec.format.tables import FrequencyTables
+from ldm_ae.codec.priors.base import (
     Arrays,
     Place,
     Shape3,
@@ -25,7 +23,16 @@ from ldm_ae.codec.priors import (
     table_arrays,
     tables_of,
 )
-from ldm_ae.codec.tables import FrequencyTables
+from ldm_ae.codec.priors.context_net import (
+    Sizes,
+    groups,
+    head_shapes,
+    run_head,
+    run_trunk,
+    trunk_shapes,
+)
+from ldm_ae.codec.priors.context_passes import NUM_NETS, Pass, all_passes, condition, step_octaves
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE, INTEGER, LIMIT, Weights, from_integers
 
 # A table for each log2 of scale over step, every quarter from -5 to 5, and for each eighth of a
 # step that the mean may lie off the nearest symbol.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import constriction
 import numpy as np
 
-from ldm_ae.codec.tables import Categorical, FrequencyTables
+from ldm_ae.codec.format.tables import Categorical, FrequencyTables
 
 Uniform = constriction.stream.model.Uniform
 

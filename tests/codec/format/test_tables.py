@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ldm_ae.codec.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
 
 GOOD = [np.array([3, 9, 3, 1]), np.array([8, 8])]
 

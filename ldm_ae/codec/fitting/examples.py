@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.context_passes import (
+from ldm_ae.codec.format.ladder import NUM_QUALITIES, STEPS
+from ldm_ae.codec.priors.context_passes import (
     NUM_CONDITIONS,
     NUM_KINDS,
     NUM_NETS,
@@ -17,8 +18,7 @@ from ldm_ae.codec.context_passes import (
     condition,
     step_octaves,
 )
-from ldm_ae.codec.integer_net import ACTIVATION_ONE
-from ldm_ae.codec.ladder import NUM_QUALITIES, STEPS
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE
 
 _WARMUP = 20
 _MAX_NUMBERS = 1 << 24  # per network; beyond it, positions are drawn at random

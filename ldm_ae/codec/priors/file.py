@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ldm_ae.codec.context import ContextPrior
-from ldm_ae.codec.index_prior import ContextIndexPrior
-from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, IndexPrior, LatentPrior
+from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts, IndexPrior, LatentPrior
+from ldm_ae.codec.priors.context import ContextPrior
+from ldm_ae.codec.priors.index import ContextIndexPrior
 from ldm_ae.files import replacing
 
 PRIOR_FILE = "prior.safetensors"

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm_ae.codec.context_net import (
+from ldm_ae.codec.fitting.counts import fit_index_counts
+from ldm_ae.codec.fitting.examples import Examples, collect, schedule
+from ldm_ae.codec.priors.context_net import (
     Sizes,
     feature_shapes,
     initial_weights,
     run_features,
     trunk_shapes,
 )
-from ldm_ae.codec.context_passes import NUM_KINDS, condition
-from ldm_ae.codec.fit_counts import fit_index_counts
-from ldm_ae.codec.fit_examples import Examples, collect, schedule
-from ldm_ae.codec.index_prior import ContextIndexPrior
-from ldm_ae.codec.integer_net import ACTIVATION_ONE, FLOAT, LIMIT, from_integers, to_integers
+from ldm_ae.codec.priors.context_passes import NUM_KINDS, condition
+from ldm_ae.codec.priors.index import ContextIndexPrior
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE, FLOAT, LIMIT, from_integers, to_integers
 
 _MAX_DIMENSIONS = 6  # of the space in which codes are neighbours
 _NUM_LEARNED = 16  # weights of a code beyond those of its place in that space

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ldm_ae.codec.ladder import STEPS, UNITS_PER_DEVIATION
-from ldm_ae.codec.priors import FactorisedPrior, IndexCounts, require_scale
-from ldm_ae.codec.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.format.ladder import STEPS, UNITS_PER_DEVIATION
+from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts, require_scale
 
 _TAIL_SHARE = 0.01  # of the Laplace tail, so that no distance is out of the question
 _ESCAPED = 2e-5  # at most this probability is left to the escape

@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from ldm_ae.codec.ladder import NUM_QUALITIES
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
 
 MAGIC = b"LAE"
 VERSION = 1

@@ -2,7 +2,7 @@ import zlib
 
 import pytest
 
-from ldm_ae.codec.container import Header, LaeFile, read, write
+from ldm_ae.codec.format.container import Header, LaeFile, read, write
 
 HEADER = Header(b"12345678", indices=False, grey=True, width=31, height=7, quality=40)
 FILES = [

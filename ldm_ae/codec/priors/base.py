@@ -14,8 +14,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ldm_ae.codec.ladder import NUM_QUALITIES
-from ldm_ae.codec.tables import FrequencyTables
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
+from ldm_ae.codec.format.tables import FrequencyTables
 
 Shape3 = tuple[int, int, int]
 Shape2 = tuple[int, int]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ldm_ae.codec.coder import SymbolDecoder, SymbolEncoder
-from ldm_ae.codec.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.format.coder import SymbolDecoder, SymbolEncoder
+from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.context import sizes_of, weight_arrays, weights_of
-from ldm_ae.codec.context_net import feature_shapes, run_features, trunk_shapes
-from ldm_ae.codec.context_passes import all_passes, condition
-from ldm_ae.codec.integer_net import ACTIVATION_ONE, INTEGER, Weights, from_integers
-from ldm_ae.codec.priors import Arrays, Place, Shape2, array, table_arrays, tables_of
-from ldm_ae.codec.tables import FrequencyTables
+from ldm_ae.codec.format.tables import FrequencyTables
+from ldm_ae.codec.priors.base import Arrays, Place, Shape2, array, table_arrays, tables_of
+from ldm_ae.codec.priors.context import sizes_of, weight_arrays, weights_of
+from ldm_ae.codec.priors.context_net import feature_shapes, run_features, trunk_shapes
+from ldm_ae.codec.priors.context_passes import all_passes, condition
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE, INTEGER, Weights, from_integers
 
 TOTAL = 1 << 24  # what each row of frequencies sums to
 MAX_CODES = 1 << 18

@@ -15,8 +15,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ldm_ae.codec.context_passes import NUM_CONDITIONS
-from ldm_ae.codec.integer_net import Arithmetic, Weights
+from ldm_ae.codec.priors.context_passes import NUM_CONDITIONS
+from ldm_ae.codec.priors.integer_net import Arithmetic, Weights
 
 Shapes = dict[str, tuple[int, int]]
 

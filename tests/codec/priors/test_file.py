@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ldm_ae.codec.fit_counts import fit_factorised, fit_index_counts
-from ldm_ae.codec.prior_file import PRIOR_FILE, load_prior, save_prior, update_digest
-from ldm_ae.codec.priors import FactorisedPrior, IndexCounts
+from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
+from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts
+from ldm_ae.codec.priors.file import PRIOR_FILE, load_prior, save_prior, update_digest
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm_ae.codec.integer_net import ACTIVATION_ONE, columns
-from ldm_ae.codec.ladder import UNITS_PER_DEVIATION
+from ldm_ae.codec.format.ladder import UNITS_PER_DEVIATION
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE, columns
 
 NUM_LEVELS = 4
 NUM_NETS = 3

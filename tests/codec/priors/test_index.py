@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from ldm_ae.codec.fit import fit_prior
-from ldm_ae.codec.index_prior import TOTAL, ContextIndexPrior, frequencies, powers
+from ldm_ae.codec.fitting.fit import fit_prior
 from ldm_ae.codec.passes import decode_indices, encode_indices, index_bits
-from ldm_ae.codec.prior_file import load_prior, save_prior
+from ldm_ae.codec.priors.file import load_prior, save_prior
+from ldm_ae.codec.priors.index import TOTAL, ContextIndexPrior, frequencies, powers
 
 NUM_CODES = 64
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]

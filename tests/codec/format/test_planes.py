@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm_ae.codec.planes import join, open_picture, pack_alpha, split, unpack_alpha
+from ldm_ae.codec.format.planes import join, open_picture, pack_alpha, split, unpack_alpha
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ldm_ae.codec.context_passes import (
+from ldm_ae.codec.format.ladder import STEPS
+from ldm_ae.codec.priors.context_passes import (
     NUM_CONDITIONS,
     NUM_KINDS,
     all_passes,
     condition,
     step_octaves,
 )
-from ldm_ae.codec.ladder import STEPS
 
 SIZES = [(1, 1), (1, 7), (9, 1), (2, 2), (5, 6), (16, 16), (33, 18)]
 

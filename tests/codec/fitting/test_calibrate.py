@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_ae.codec.calibrate import Samples, calibrate, calibration_images, fit
+from ldm_ae.codec.fitting.calibrate import Samples, calibrate, calibration_images, fit
 
 
 def test_samples_are_bounded_and_copied() -> None:

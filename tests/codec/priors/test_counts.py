@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ldm_ae.codec.fit_counts import fit_factorised, fit_index_counts
-from ldm_ae.codec.ladder import quantise
+from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
+from ldm_ae.codec.format.ladder import quantise
 from ldm_ae.codec.passes import encode_indices, encode_latents, index_bits, latent_bits
-from ldm_ae.codec.priors import FactorisedPrior, IndexCounts
+from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts
 
 SCALES = np.array([1.0, 2.0, 0.3])[:, None, None]
 CENTRES = np.array([0.0, -4.0, 10.0])[:, None, None]

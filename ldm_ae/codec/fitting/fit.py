@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from ldm_ae.codec.fit_context import fit_context
-from ldm_ae.codec.fit_counts import fit_factorised, fit_index_counts
-from ldm_ae.codec.fit_index import fit_index_context
-from ldm_ae.codec.prior_file import Prior
+from ldm_ae.codec.fitting.context import fit_context
+from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
+from ldm_ae.codec.fitting.index import fit_index_context
+from ldm_ae.codec.priors.file import Prior
 
 Kind = Literal["factorised", "context"]
 CONTEXT_STEPS = 500

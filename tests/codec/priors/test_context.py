@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from ldm_ae.codec import context_passes
-from ldm_ae.codec.context import ContextPrior, to_rows
-from ldm_ae.codec.context_passes import all_passes
-from ldm_ae.codec.fit import fit_prior
-from ldm_ae.codec.fit_context import compare, train
-from ldm_ae.codec.fit_counts import fit_factorised
-from ldm_ae.codec.fit_examples import collect
-from ldm_ae.codec.integer_net import from_integers, to_integers
-from ldm_ae.codec.ladder import MAX_VALUE, quantise
+from ldm_ae.codec.fitting.context import compare, train
+from ldm_ae.codec.fitting.counts import fit_factorised
+from ldm_ae.codec.fitting.examples import collect
+from ldm_ae.codec.fitting.fit import fit_prior
+from ldm_ae.codec.format.ladder import MAX_VALUE, quantise
 from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
-from ldm_ae.codec.prior_file import load_prior, save_prior
-from ldm_ae.codec.priors import Place
+from ldm_ae.codec.priors import context_passes
+from ldm_ae.codec.priors.base import Place
+from ldm_ae.codec.priors.context import ContextPrior, to_rows
+from ldm_ae.codec.priors.context_passes import all_passes
+from ldm_ae.codec.priors.file import load_prior, save_prior
+from ldm_ae.codec.priors.integer_net import from_integers, to_integers
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ldm_ae.codec.integer_net import (
+from ldm_ae.codec.priors.integer_net import (
     ACTIVATION_ONE,
     INTEGER,
     LIMIT,
