@@ -23,6 +23,7 @@ from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.images import BrokenImageError, load_image, to_float
+from ldm_ae.data.paths import find_images
 from ldm_ae.pretrained import load_codec
 
 COLUMNS = {
@@ -75,9 +76,9 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def crops(folder: Path, side: int, count: int) -> list[np.ndarray]:
     """The middles of so many images that are large enough, uint8 (side, side, 3)."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in find_images(folder):
         try:
-            image = load_image(path) if path.is_file() and len(found) < count else None
+            image = load_image(path) if len(found) < count else None
         except BrokenImageError:
             continue
         if image is not None and min(image.shape[:2]) >= side:

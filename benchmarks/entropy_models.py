@@ -27,7 +27,7 @@ from ldm_ae.codec.format.ladder import NUM_QUALITIES, UNITS_PER_DEVIATION, quant
 from ldm_ae.codec.priors.file import prior_bytes
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
-from ldm_ae.data.paths import EXTENSIONS
+from ldm_ae.data.paths import find_images
 from ldm_ae.models.base import Autoencoder
 
 QUALITIES = (24, 32, 40, 46, 56)  # 46: a step of 0.14 deviations
@@ -77,7 +77,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     for image in random_crops(arguments.fit_images, arguments.fit_count, arguments.fit_side):
         sampled.add(analyse(model, image))
     measured = Samples()
-    for path in tqdm(files(arguments.images)[: arguments.limit], "measure"):
+    for path in tqdm(find_images(arguments.images)[: arguments.limit], "measure"):
         measured.add(analyse(model, load_image(path)))
     rows, priors = [], {}
     for kind in get_args(Kind):
@@ -154,16 +154,9 @@ def measure(
     }
 
 
-def files(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    if not found:
-        raise ValueError(f"{folder} holds no picture")
-    return found
-
-
 def random_crops(folder: Path, count: int, side: int) -> Iterator[np.ndarray]:
     """One crop each of so many images, spread evenly over the sorted names."""
-    paths, rng = files(folder), np.random.default_rng(0)
+    paths, rng = find_images(folder), np.random.default_rng(0)
     count = min(count, len(paths))
     for index in tqdm(range(count), "crops"):
         image = load_image(paths[index * len(paths) // count])

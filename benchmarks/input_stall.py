@@ -30,7 +30,7 @@ from ldm_ae.config import load
 from ldm_ae.data.batch import Batch
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
-from ldm_ae.data.paths import EXTENSIONS
+from ldm_ae.data.paths import find_images
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
 from ldm_ae.train.setup import build_perceptual_metric, build_players, make_accelerator
@@ -69,7 +69,7 @@ def main() -> None:
         "size": experiment.data.size,
         "crop": experiment.data.crop,
         "num_workers": experiment.data.num_workers,
-        "num_files": len(photos(arguments.images)),
+        "num_files": len(find_images(arguments.images)),
         "steps": arguments.steps,
         "steps_before": arguments.warmup,
     }
@@ -89,15 +89,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def photos(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
-
-
 def sources(folder: Path, scratch: Path, data: DataConfig) -> Iterator[tuple[str, DataConfig]]:
     """Every way to read the photos, each without and with the cache where it has one."""
     shards = {"folder": folder, "parquet": scratch / "parquet", "tar": scratch / "tar"}
-    write_parquet(photos(folder), shards["parquet"])
-    write_tars(photos(folder), shards["tar"])
+    write_parquet(find_images(folder), shards["parquet"])
+    write_tars(find_images(folder), shards["tar"])
     for kind, path in shards.items():
         for cache_mb in (0, data.cache_mb):
             yield kind, replace(data, kind=kind, path=str(path), cache_mb=cache_mb)

@@ -23,11 +23,11 @@ from unseen_distortions import FAMILIES
 import ldm_ae
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.images import load_image, to_float, to_uint8
+from ldm_ae.data.paths import find_images
 from ldm_ae.losses.embedded import embedded_card
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, build_perceptual
 from ldm_ae.metrics.distortion import ms_ssim
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 LATENT_NOISE = (0.0, 0.25, 0.5, 1.0)  # in deviations of the photo's own latents
 
 
@@ -143,10 +143,7 @@ def measure(arguments: argparse.Namespace, paths: list[Path]) -> list[dict[str, 
 
 def main() -> None:
     arguments = parse_arguments()
-    if not arguments.images.is_dir():
-        raise SystemExit(f"--images {arguments.images}: no such folder")
-    paths = sorted(p for p in arguments.images.rglob("*") if p.suffix.lower() in SUFFIXES)
-    paths = paths[: arguments.limit]
+    paths = find_images(arguments.images)[: arguments.limit]
     if len(paths) < 3:
         raise SystemExit(f"--images {arguments.images}: {len(paths)} photos, ranks need 3 or more")
     rows = measure(arguments, paths)

@@ -18,7 +18,7 @@ from ldm_ae.bench.compare import ModelMethod, measure
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, to_float
-from ldm_ae.data.sources import EXTENSIONS
+from ldm_ae.data.paths import find_images
 from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parse_arguments()
     folders = {name: train(name, arguments) for name in OBJECTIVES}
     perceptual = build_perceptual(PerceptualConfig("squeeze", str(arguments.weights)))
-    files = sorted(p for p in arguments.images.iterdir() if p.suffix.lower() in EXTENSIONS)
+    files = find_images(arguments.images)
     rows = []
     for name, folder in folders.items():
         images = ((path.name, to_float(load_image(path))) for path in files)

@@ -28,11 +28,11 @@ from ldm_ae.bench.pca import PatchCovariance
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import BrokenImageError, load_image, to_float
+from ldm_ae.data.paths import find_images
 from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual
 from ldm_ae.viz.plots import save_rate_plot
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
 PROTOCOL = {
     "size": "native; a model or PCA pads by repeating edges to a multiple of f and crops back",
     "latents": "deterministic: the mode for KL, hard codes for VQ and dVAE; not rounded to fp16",
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Raises ValueError or OSError for input that cannot be used, before anything is written."""
     check(arguments)
     device = torch.device(arguments.device)
-    paths = list_images(arguments.images, "--images")[: arguments.limit]
+    paths = find_images(arguments.images)[: arguments.limit]
     models = open_models(arguments.model, device)
     config = PerceptualConfig(arguments.lpips, arguments.lpips_weights)
     perceptual, name_or_reason = open_perceptual(config)
@@ -142,16 +142,6 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--train-images {train_images}: are the test images; fit PCA on others")
 
 
-def list_images(folder: Path, flag: str) -> list[Path]:
-    """Image files in any layout under `folder`, sorted. Raises ValueError if there are none."""
-    if not folder.is_dir():
-        raise ValueError(f"{flag} {folder}: no such folder")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ValueError(f"{flag} {folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files
-
-
 def load_images(
     paths: Sequence[Path], root: Path, device: torch.device, progress: Any
 ) -> Iterator[tuple[str, Tensor]]:
@@ -193,7 +183,7 @@ def fit_pca(
     if arguments.train_images is None:
         reason = "no training images were given: --train-images DIR"
         return [], [missing_row(name, "pca", reason) for name in names.values()]
-    paths = list_images(arguments.train_images, "--train-images")
+    paths = find_images(arguments.train_images, "--train-images")
     covariances = {f: PatchCovariance(f) for f, _ in sizes}
     num_fitted = 0
     for path in tqdm(paths, unit="image", desc="fit PCA"):

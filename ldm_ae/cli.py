@@ -13,7 +13,6 @@ import torch
 from ldm_ae.cli_files import (
     LOSSLESS,
     for_each_file,
-    found_files,
     one_line,
     read_file,
     require_names,
@@ -26,7 +25,8 @@ from ldm_ae.codec.format import container
 from ldm_ae.codec.format.planes import open_picture
 from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, Prior, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
-from ldm_ae.data.paths import EXTENSIONS
+from ldm_ae.data.formats import image_endings
+from ldm_ae.data.paths import find_images
 from ldm_ae.files import replacing
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.pretrained import load_codec
@@ -109,7 +109,7 @@ def _compress(arguments: argparse.Namespace) -> None:
         num_bytes += len(data)
         num_pixels += image.shape[0] * image.shape[1]
 
-    done = for_each_file(arguments.source, arguments.target, EXTENSIONS, SUFFIX, one)
+    done = for_each_file(arguments.source, arguments.target, image_endings(), SUFFIX, one)
     if done.number:
         print(f"{done}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
     done.require_all()
@@ -144,7 +144,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         variant=arguments.variant,
         device=_device(arguments.device),
     )
-    paths = found_files(arguments.images, EXTENSIONS)
+    paths = find_images(arguments.images)
     images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
     prior = calibrate(model, images, arguments.prior)
     folder = model_folder(arguments.model, arguments.subfolder)

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldm_ae.codec.format import container
+from ldm_ae.data.paths import find_files
 
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
 
@@ -50,7 +51,7 @@ def for_each_file(
         one_file(source, target, one)
         return Done(1)
     pairs: dict[Path, Path] = {}
-    for path in found_files(source, suffixes):
+    for path in find_files(source, suffixes, "source"):
         place = target / path.relative_to(source).with_suffix(suffix)
         if place in pairs:
             raise ValueError(f"{pairs[place]} and {path} would both become {place}: rename one")
@@ -94,16 +95,6 @@ def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:
         raise ValueError(f"{source}: no such file or folder")
     if not source.is_dir() and target.suffix.lower() not in endings:
         raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
-
-
-def found_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files with such endings under a folder, sorted. Raises ValueError if there are none."""
-    found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
-    )
-    if not found:
-        raise ValueError(f"{folder}: no folder with files of type {', '.join(sorted(suffixes))}")
-    return found
 
 
 def read_file(path: Path) -> bytes:

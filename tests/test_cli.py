@@ -126,7 +126,7 @@ def test_calibrating_again_keeps_the_prior_that_files_need(
         ("compress photos/a.png photos/c.jpg --model kl", "c.jpg: name a file that ends in .lae"),
         ("compress nowhere packed --model kl", "nowhere: no such file or folder"),
         ("compress broken.png a.lae --model kl", "broken.png: "),
-        ("compress empty packed --model kl", "empty: no folder with files"),
+        ("compress empty packed --model kl", "source=empty holds no image files"),
         ("compress photos/a.png a.lae --model none", "none has no config.json"),
         ("compress photos/a.png a.lae --model kl --quality 64", "quality=64"),
         ("compress photos/a.png a.lae --model kl --bpp 1e-6", "too few"),
@@ -140,7 +140,7 @@ def test_calibrating_again_keeps_the_prior_that_files_need(
         ("decompress good.lae a.png --model kl --max-pixels 9", "max_pixels=9"),
         ("decompress good.lae a.ppm --model kl", "name a file that ends in"),
         ("info broken.png", "broken.png: this is no .lae file"),
-        ("calibrate kl --images empty", "no folder with files"),
+        ("calibrate kl --images empty", "--images=empty holds no image files"),
         ("calibrate kl --images photos --max-images 0", "--max-images 0"),
     ],
 )

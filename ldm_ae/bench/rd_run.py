@@ -19,7 +19,8 @@ from ldm_ae.bench.rate_distortion import (
 )
 from ldm_ae.bench.report import write_json
 from ldm_ae.data.images import load_image
-from ldm_ae.data.sources import EMBEDDED_VALIDATION, EXTENSIONS
+from ldm_ae.data.paths import find_images
+from ldm_ae.data.sources import EMBEDDED_VALIDATION
 from ldm_ae.losses.perceptual import PerceptualLoss
 
 EMBEDDED = "embedded"
@@ -46,12 +47,7 @@ def list_photos(images: str, limit: int | None = None) -> list[Photo]:
         photos = [Photo(name, folder / name) for name in EMBEDDED_VALIDATION]
     else:
         folder = Path(images)
-        if not folder.is_dir():
-            raise ValueError(f"--images {images}: no such folder; give one, or {EMBEDDED!r}")
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-        photos = [Photo(path.relative_to(folder).as_posix(), path) for path in files]
-    if not photos:
-        raise ValueError(f"--images {images}: holds no image")
+        photos = [Photo(path.relative_to(folder).as_posix(), path) for path in find_images(folder)]
     return photos[:limit]
 
 

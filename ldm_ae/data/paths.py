@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
 
-FORMATS = "avif bmp gif jfif jp2 jpe jpeg jpg pgm png pnm ppm tga tif tiff webp"
-EXTENSIONS = frozenset(f".{name}" for name in FORMATS.split(" "))
+from ldm_ae.data.formats import image_endings, unread_endings
+from ldm_ae.data.walk import walk
 
 _REMOTE_BLOCK = 2**16  # bytes asked for at once; the usual 5 MB would fetch what seeks skip
+
+_log = logging.getLogger(__name__)
+
+
+def find_images(folder: Path, key: str = "--images") -> list[Path]:
+    """The image files below a folder, in any layout, sorted; `walk` says what is passed over.
+
+    key: what the folder is called in messages, such as `data.path`. One log line counts pictures
+    of formats that are not opened. Raises ValueError for no folder, or none in it.
+    """
+    return find_files(folder, image_endings(), key)
+
+
+def find_files(folder: Path, endings: Collection[str], key: str) -> list[Path]:
+    """`find_images` for other files; endings: `.tar` and so on, in small letters."""
+    if not folder.exists():
+        raise ValueError(f"{key}={folder}: no such folder")
+    if not folder.is_dir():
+        raise ValueError(f"{key}={folder} is a file: give the folder that holds it")
+    found = walk(folder)
+    files = [path for path in found.files if path.suffix.lower() in endings]
+    images = endings == image_endings()
+    passed_over = _passed_over(found.files) if images else ""
+    if found.unread:
+        _log.warning("%d places cannot be read, such as %s", len(found.unread), found.unread[0])
+    if found.returning:
+        _log.warning(
+            "%d linked folders are not entered a second time, such as %s",
+            len(found.returning),
+            found.returning[0],
+        )
+    if passed_over:
+        _log.warning("%s: left out %s, which are not opened here", folder, passed_over)
+    if not files:
+        kinds = " ".join(sorted(endings))
+        what = f"image files, looked for at any depth ({kinds})" if images else f"{kinds} files"
+        but = f"; it holds {passed_over}" if passed_over else ""
+        raise ValueError(f"{key}={folder} holds no {what}{but}")
+    return files
+
+
+def _passed_over(files: list[Path]) -> str:
+    """How many pictures of each kind are not opened, with what would help."""
+    counts = Counter(path.suffix.lower() for path in files)
+    return ", ".join(
+        f"{counts[ending]} {ending}" + (f" ({remedy} reads them)" if remedy else "")
+        for ending, remedy in unread_endings().items()
+        if counts[ending]
+    )
 
 
 def shard_paths(pattern: str, suffix: str, key: str = "data.path") -> list[str]:
@@ -23,10 +75,7 @@ def shard_paths(pattern: str, suffix: str, key: str = "data.path") -> list[str]:
     """
     path = Path(pattern)
     if path.is_dir():
-        files = sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file())
-        if not files:
-            raise ValueError(f"{key}={pattern} holds no {suffix} files")
-        return files
+        return [str(found) for found in find_files(path, (suffix,), key)]
     if path.is_file():
         return [pattern]
     files = []

@@ -18,7 +18,7 @@ from ldm_ae.data.columns import DatasetRows, find_image_column
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import BrokenImageError
 from ldm_ae.data.parquet import open_parquet
-from ldm_ae.data.paths import EXTENSIONS, FORMATS, shard_paths
+from ldm_ae.data.paths import find_images, shard_paths
 from ldm_ae.data.randomness import held_out_by_index, held_out_by_name
 from ldm_ae.data.tars import index_tars, tar_rows
 
@@ -138,15 +138,7 @@ def _first_by_hash(whole: ImageTable, count: int) -> ImageTable:
 
 
 def _folder(root: Path, key: str) -> ImageTable:
-    if not root.exists():
-        raise ValueError(f"{key}={root}: no such folder")
-    if not root.is_dir():
-        raise ValueError(f"{key}={root} is a file: give the folder of the images")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-    if not files:
-        raise ValueError(
-            f"{key}={root} holds no image files: looked there, at any depth, for {FORMATS}"
-        )
+    files = find_images(root, key)
     names = tuple(p.relative_to(root).as_posix() for p in files)
     return _files(str(root), files, names)
 

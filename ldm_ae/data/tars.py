@@ -12,13 +12,13 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
+from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.images import MAX_PIXELS, BrokenImageError, Item
-from ldm_ae.data.paths import EXTENSIONS, open_binary
+from ldm_ae.data.paths import open_binary
 
 MAX_BYTES = 4 * MAX_PIXELS  # of one encoded image: the largest one, uncompressed RGBA
 
@@ -137,7 +137,7 @@ def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str,
             continue
         sample, ending = match[1], match[2].lower()
         if extension is None:
-            if PurePosixPath(member.name).suffix.lower() not in EXTENSIONS:
+            if not is_image_name(member.name):
                 continue
             if endings.setdefault(sample, ending) != ending:
                 raise ValueError(

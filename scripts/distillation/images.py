@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ldm_ae.data.formats import image_endings
 from ldm_ae.data.images import decode_image
+from ldm_ae.data.paths import find_files
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SHORT_SIDE = 256  # kept in memory; a crop is taken from this
 
 
@@ -30,12 +31,12 @@ def load_photos(sources: list[str], crop_size: int) -> list[np.ndarray]:
 def _read_source(source: Path) -> Iterator[np.ndarray]:
     if not source.exists():
         raise ValueError(f"--images {source}: no such folder or file")
-    paths = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
-    for path in paths:
+    kinds = image_endings() | {".parquet"}
+    for path in find_files(source, kinds, "--images") if source.is_dir() else [source]:
         if path.suffix == ".parquet":
             for cell in pq.read_table(path, columns=["image"])["image"].to_pylist():
                 yield _read_photo(cell["bytes"])
-        elif path.suffix.lower() in SUFFIXES:
+        else:
             yield _read_photo(path)
 
 

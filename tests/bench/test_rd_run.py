@@ -46,7 +46,7 @@ def measure(coder: Counting, photos: list[Photo], cache: Path) -> tuple[dict, in
 def test_photos_are_found_at_any_depth_in_order(photos: list[Photo]) -> None:
     assert [photo.name for photo in photos] == ["b.png", "deep/a.png"]
     assert [photo.name for photo in list_photos("embedded", 1)] == ["chelsea.png"]
-    with pytest.raises(ValueError, match="--images nowhere: no such folder"):
+    with pytest.raises(ValueError, match="--images=nowhere: no such folder"):
         list_photos("nowhere")
 
 

@@ -94,7 +94,7 @@ def test_a_whole_run_and_another_that_reuses_it(
 
 
 def test_a_wrong_argument_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="error: --images none: no such folder"):
+    with pytest.raises(SystemExit, match="error: --images=none: no such folder"):
         start(folders, monkeypatch, "--images", "none", "--out", "x")
     with pytest.raises(SystemExit, match="error: --model avif=model: avif is a codec's name"):
         start(folders, monkeypatch, "--images", "test", "--out", "x", "--model", "avif=model")

@@ -91,8 +91,8 @@ def test_without_training_images_the_pca_row_says_so(folders: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--images": "nowhere"}, "--images nowhere: no such folder"),
-        ({"--images": "empty"}, "--images empty: holds no image"),
+        ({"--images": "nowhere"}, "--images=nowhere: no such folder"),
+        ({"--images": "empty"}, "--images=empty holds no image"),
         ({"--images": "train"}, "broken.png"),
         ({"--model": "empty"}, "empty has no config.json"),
         ({"--train-images": "test"}, "are the test images"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from ldm_ae.data.paths import expand_braces, open_binary, shard_paths
+from ldm_ae.data.paths import expand_braces, find_images, open_binary, shard_paths
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,30 @@ def test_urls_are_left_to_fsspec() -> None:
     with pytest.raises(ValueError, match=r"none\*\.tar: no such"):
         shard_paths("memory://urls/none*.tar", ".tar")
     memory.rm("/urls", recursive=True)
+
+
+def test_images_are_found_in_any_layout(tmp_path: Path) -> None:
+    for name in ("b.png", "a/C.JPEG", "a/.hidden.png", "notes.txt", "a/x.tar"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == [
+        "a/C.JPEG",
+        "b.png",
+    ]
+    with pytest.raises(ValueError, match=r"--images=.*gone: no such folder"):
+        find_images(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"data\.path=.*b\.png is a file"):
+        find_images(tmp_path / "b.png", "data.path")
+
+
+def test_pictures_that_are_not_read_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "b.CR2", "c.cr2", "deep/d.psd", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    find_images(tmp_path)
+    (record,) = caplog.records
+    assert "left out 2 .cr2, 1 .psd" in record.message
+    with pytest.raises(ValueError, match=r"deep holds no image files.*; it holds 1 \.psd"):
+        find_images(tmp_path / "deep")
