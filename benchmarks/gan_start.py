@@ -30,13 +30,13 @@ from ldm_ae.data.loaders import make_train_loader
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.losses.perceptual import PerceptualLoss
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
 from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
-    make_accelerator,
     set_learning_rates,
 )
 from ldm_ae.train.steps import train_step

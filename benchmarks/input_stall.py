@@ -31,9 +31,11 @@ from ldm_ae.data.batch import Batch
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.paths import find_images
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
-from ldm_ae.train.setup import build_perceptual_metric, build_players, make_accelerator
+from ldm_ae.train.precision import settle_precision
+from ldm_ae.train.setup import build_perceptual_metric, build_players
 from ldm_ae.train.steps import train_step
 
 CONFIG = Path(__file__).parents[1] / "configs" / "kl_f8_small.yaml"
@@ -55,6 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         overrides = [f"data.path={arguments.images}", f"train.run_dir={scratch}/run"]
         experiment = load(Experiment, CONFIG, overrides + arguments.overrides)
+        experiment, _ = settle_precision(experiment, None)
         for name, data in sources(arguments.images, Path(scratch), experiment.data):
             rows.append(measure(name, replace(experiment, data=data), arguments))
             print(format_table(rows[-1:], SHOWN), flush=True)

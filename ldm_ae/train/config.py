@@ -17,6 +17,7 @@ from ldm_ae.train.non_finite import NonFinitePolicy
 from ldm_ae.train.schedules import LearningRateSchedule
 from ldm_ae.train.stages import Stage, require_growing
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Metric = Literal["psnr", "ssim", "ms_ssim", "lpips", "embedded", "frechet"]
 
 
@@ -30,7 +31,9 @@ class TrainConfig:
         processes). betas, weight_decay: AdamW's. clip_norm: greatest gradient norm; 0 is off.
     optimizer: `adamw`, or `muon`, which moves convolutions and linear layers by orthogonalised
         momentum at `muon_lr` and the rest by AdamW at `lr`; short runs learn much faster with it.
-    precision: autocast's; the weights stay fp32.
+    precision: autocast's; the weights stay fp32. `auto` is bf16 on a GPU that has it; on a CPU,
+        where bf16 may be emulated, whichever of bf16 and fp32 is faster in about a second of the
+        model's convolutions. A resumed run keeps what it began with.
     non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
         the update, naming the terms and images; `skip` leaves that update out on every rank, with
         the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
@@ -63,7 +66,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
     clip_norm: float = 1.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "auto"
     non_finite: NonFinitePolicy = "stop"
     max_skipped: int = 10
     ema_decay: float = 0.999

@@ -12,16 +12,17 @@ from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
+from ldm_ae.train.accelerator import join_ranks, make_accelerator
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
+from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
-    make_accelerator,
     open_frechet,
     require_one_start,
     seed_step,
@@ -50,15 +51,17 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
 
 
 def _train(experiment: Experiment, resume: str | None) -> Path:
-    config = experiment.train
-    run_dir = Path(config.run_dir)
-    accelerator = make_accelerator(config, run_dir)
-    if accelerator.is_main_process:
+    run_dir = Path(experiment.train.run_dir)
+    ranks = join_ranks(experiment.train)
+    if ranks.is_main_process:
         recover(run_dir)
-    accelerator.wait_for_everyone()
-    checkpoint = starting_point(run_dir, resume, config.best_metric)
+    ranks.wait_for_everyone()
+    checkpoint = starting_point(run_dir, resume, experiment.train.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
     require_one_start(progress.step, run_dir)
+    experiment, about_precision = settle_precision(experiment, checkpoint)
+    config = experiment.train
+    accelerator = make_accelerator(config, run_dir)
 
     torch.manual_seed(config.seed)
     loader = TrainLoader(
@@ -85,6 +88,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         forget_validations_after(run_dir, progress.step)
     start_trackers(accelerator, run_dir, progress.step, resolved)
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
+    if about_precision:
+        log.message(about_precision)
     if frechet is not None:
         log.message(frechet.describe())
     keeper = Keeper(run_dir, config, players, average)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedDataParallelKwargs,
-    GradientAccumulationPlugin,
-    ProjectConfiguration,
-)
 from torch import Tensor
 
 from ldm_ae.data.loaders import TrainLoader
@@ -33,15 +27,8 @@ from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.non_finite import Guard
 from ldm_ae.train.players import Players, Trainee
 from ldm_ae.train.schedules import learning_rate_factor
-from ldm_ae.train.trackers import require_trackers
 
-MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 DISCRIMINATOR_BETAS = (0.5, 0.9)
-SHARDED_LAUNCHES = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-}
 
 
 def starting_point(
@@ -80,50 +67,6 @@ def require_one_start(step: int, run_dir: Path) -> None:
             f"train.run_dir={run_dir}: the processes would start from the steps {steps}. It must be"
             " on a disk that all machines share"
         )
-
-
-def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
-    """Accelerate, told explicitly what the config says; its launcher decides the ranks."""
-    wants_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "train.device=cuda, but torch finds no CUDA device: use train.device=auto or cpu,"
-            " or install a driver and a CUDA build of torch"
-        )
-    if config.precision == "fp16" and wants_cpu:
-        raise ValueError(
-            "train.precision=fp16 needs a GPU: on a CPU use train.precision=bf16 or fp32"
-        )
-    _refuse_sharding()
-    require_trackers(config.trackers)
-    accelerator = Accelerator(
-        mixed_precision=MIXED_PRECISION[config.precision],
-        cpu=wants_cpu,
-        log_with=list(config.trackers) or None,
-        project_config=ProjectConfiguration(logging_dir=str(run_dir / "tensorboard")),
-        # Accumulation is the step's own; Accelerate would divide the loss once more.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        # Codebooks are equal on every rank by construction; batch norms keep their own.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
-    if asked > 1 and accelerator.num_processes == 1:
-        raise ValueError(
-            f"WORLD_SIZE={asked}, but Accelerate runs a single process: every copy would train"
-            " alone. On CPUs start with: ACCELERATE_USE_CPU=true torchrun --nproc_per_node"
-            f" {asked} scripts/..."
-        )
-    return accelerator
-
-
-def _refuse_sharding() -> None:
-    """Averaged weights, Muon, the adaptive weight and checkpoints need whole tensors."""
-    for variable, name in SHARDED_LAUNCHES.items():
-        if os.environ.get(variable, "false").lower() == "true":
-            raise ValueError(
-                f"{variable}=true: {name} cuts weights into shards, which this training does not"
-                " support. Launch with plain data parallelism: accelerate launch --multi_gpu"
-            )
 
 
 def build_perceptual_metric(experiment: Experiment, device: torch.device) -> PerceptualLoss | None:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from ldm_ae import config
 from ldm_ae.data.batch import Batch
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
-from ldm_ae.train.setup import build_perceptual_metric, build_players, make_accelerator
+from ldm_ae.train.setup import build_perceptual_metric, build_players
 
 TINY: dict[str, Any] = {
     "model": {
@@ -40,6 +41,7 @@ TINY: dict[str, Any] = {
         "validate_every": 4,
         "checkpoint_every": 2,
         "device": "cpu",
+        "precision": "fp32",
     },
 }
 

@@ -5,6 +5,7 @@ import torch
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.files import write_through
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.checkpoint import (
     Progress,
     load_checkpoint,
@@ -12,7 +13,7 @@ from ldm_ae.train.checkpoint import (
     save_checkpoint,
 )
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_scores
-from ldm_ae.train.setup import build_players, make_accelerator
+from ldm_ae.train.setup import build_players
 from ldm_ae.train.steps import train_step
 
 GAN = "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8}"

@@ -12,9 +12,10 @@ import ldm_ae
 from ldm_ae.data.images import to_float
 from ldm_ae.data.validation import validation_images
 from ldm_ae.metrics.evaluate import evaluate, mean_scores
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.initial import initial_model, load_experiment
 from ldm_ae.train.loop import train
-from ldm_ae.train.setup import build_players, make_accelerator
+from ldm_ae.train.setup import build_players
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "finetune_decoder.yaml"
 TINY = [
@@ -31,6 +32,7 @@ TINY = [
     "train.validate_every=50",
     "train.checkpoint_every=50",
     "train.ema_decay=0.5",
+    "train.precision=fp32",
     "train.device=cpu",
 ]
 

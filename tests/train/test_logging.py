@@ -12,8 +12,8 @@ from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.vq import VQConfig
 from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
-from ldm_ae.train.setup import make_accelerator
 from ldm_ae.train.trackers import start_trackers
 
 CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)

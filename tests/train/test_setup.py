@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.loop import train
-from ldm_ae.train.setup import build_perceptual_metric, make_accelerator, starting_point
+from ldm_ae.train.setup import build_perceptual_metric, starting_point
 
 
 def test_fp16_on_a_cpu_is_refused(make_experiment, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ldm_ae.train.setup import make_accelerator
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.trackers import require_trackers, start_trackers, track_picture
 
 

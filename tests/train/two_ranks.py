@@ -9,9 +9,10 @@ import torch
 from ldm_ae import config
 from ldm_ae.data.batch import Batch
 from ldm_ae.distributed import world
+from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.players import Players
-from ldm_ae.train.setup import build_players, make_accelerator, set_learning_rates
+from ldm_ae.train.setup import build_players, set_learning_rates
 from ldm_ae.train.steps import train_step
 
 VQ = (

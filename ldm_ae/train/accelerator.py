@@ -1,0 +1,84 @@
+"""The ranks of a run, and Accelerate as the config wants it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    ProjectConfiguration,
+)
+
+from ldm_ae.train.config import TrainConfig
+from ldm_ae.train.trackers import require_trackers
+
+MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+SHARDED_LAUNCHES = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+
+
+def join_ranks(config: TrainConfig) -> PartialState:
+    """The processes of this run, brought together; their launcher decides how many there are.
+
+    Raises ValueError for a device that is not there, a launch that shards the weights, and copies
+    that know nothing of each other.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "train.device=cuda, but torch finds no CUDA device: use train.device=auto or cpu,"
+            " or install a driver and a CUDA build of torch"
+        )
+    _refuse_sharding()
+    ranks = PartialState(cpu=uses_cpu(config))
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if asked > 1 and ranks.num_processes == 1:
+        raise ValueError(
+            f"WORLD_SIZE={asked}, but Accelerate runs a single process: every copy would train"
+            " alone. On CPUs start with: ACCELERATE_USE_CPU=true torchrun --nproc_per_node"
+            f" {asked} scripts/..."
+        )
+    return ranks
+
+
+def uses_cpu(config: TrainConfig) -> bool:
+    return config.device == "cpu" or not torch.cuda.is_available()
+
+
+def _refuse_sharding() -> None:
+    """Averaged weights, Muon, the adaptive weight and checkpoints need whole tensors."""
+    for variable, name in SHARDED_LAUNCHES.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ValueError(
+                f"{variable}=true: {name} cuts weights into shards, which this training does not"
+                " support. Launch with plain data parallelism: accelerate launch --multi_gpu"
+            )
+
+
+def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
+    """Accelerate, told explicitly what the config says, its precision settled.
+
+    Raises ValueError as `join_ranks`, which it calls, for fp16 on a CPU, and for missing trackers.
+    """
+    join_ranks(config)
+    if config.precision == "fp16" and uses_cpu(config):
+        raise ValueError(
+            "train.precision=fp16 needs a GPU: on a CPU use train.precision=auto, bf16 or fp32"
+        )
+    require_trackers(config.trackers)
+    return Accelerator(
+        mixed_precision=MIXED_PRECISION[config.precision],
+        cpu=uses_cpu(config),
+        log_with=list(config.trackers) or None,
+        project_config=ProjectConfiguration(logging_dir=str(run_dir / "tensorboard")),
+        # Accumulation is the step's own; Accelerate would divide the loss once more.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        # Codebooks are equal on every rank by construction; batch norms keep their own.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
