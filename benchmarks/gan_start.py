@@ -95,7 +95,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, help="a training run's folder: its latest checkpoint")
-    parser.add_argument("--config", type=Path, default=Path("configs/quickstart.yaml"))
+    parser.add_argument("--config", default="quickstart")
     parser.add_argument("--out", type=Path, required=True, help="a .json; the curves go beside it")
     parser.add_argument("--settle-steps", type=int, help="before the discriminator (20; 240)")
     parser.add_argument("--warmup-steps", type=int, default=50, help="the discriminator's, alone")

@@ -38,7 +38,7 @@ from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.setup import build_perceptual_metric, build_players
 from ldm_ae.train.steps import train_step
 
-CONFIG = Path(__file__).parents[1] / "configs" / "kl_f8_small.yaml"
+CONFIG = "kl_f8_small"
 NUM_SHARDS = 8
 TARGET = 0.05
 SHOWN = {
@@ -65,7 +65,7 @@ def main() -> None:
     print(format_table(rows, SHOWN))
     print(f"the longest wait is {worst:.2%} of the step, the target is {TARGET:.0%}")
     protocol = {
-        "config": CONFIG.name,
+        "config": CONFIG,
         "overrides": [o for o in arguments.overrides if "weights" not in o],
         "precision": experiment.train.precision,
         "batch_size": experiment.train.batch_size,

@@ -22,7 +22,7 @@ from ldm_ae.data.paths import find_images
 from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
 
 ROOT = Path(__file__).parents[1]
-SCRIPT, CONFIG = "scripts/train_kl_ae.py", "configs/kl_f8_small.yaml"
+SCRIPT, CONFIG = "scripts/train_kl_ae.py", "kl_f8_small"
 OBJECTIVES = {
     "L1": ["loss.perceptual_weight=0", "loss.perceptual.net=none"],
     "L1 + embedded": ["loss.perceptual.net=embedded"],

@@ -1,14 +1,20 @@
 """Autoencoders for latent diffusion: train, export to diffusers, compress, measure."""
 
-from importlib.metadata import version
+from __future__ import annotations
 
-from ldm_ae.codec.codec import Codec
-from ldm_ae.convert.load import load
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.kl import KLAutoencoder
-from ldm_ae.models.plain import PlainAutoencoder
-from ldm_ae.models.vq import VQAutoencoder
-from ldm_ae.pretrained import load_codec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ldm_ae.codec.codec import Codec
+    from ldm_ae.convert.load import load
+    from ldm_ae.models.dvae import DiscreteVAE
+    from ldm_ae.models.kl import KLAutoencoder
+    from ldm_ae.models.plain import PlainAutoencoder
+    from ldm_ae.models.vq import VQAutoencoder
+    from ldm_ae.pretrained import load_codec
+
+    __version__: str
 
 __all__ = [
     "Codec",
@@ -21,4 +27,28 @@ __all__ = [
     "load_codec",
 ]
 
-__version__ = version("ldm-ae")
+# Imported when first asked for: torch takes a second and more, and `ldm-ae info` needs none of it.
+_HOMES = {
+    "Codec": "ldm_ae.codec.codec",
+    "DiscreteVAE": "ldm_ae.models.dvae",
+    "KLAutoencoder": "ldm_ae.models.kl",
+    "PlainAutoencoder": "ldm_ae.models.plain",
+    "VQAutoencoder": "ldm_ae.models.vq",
+    "load": "ldm_ae.convert.load",
+    "load_codec": "ldm_ae.pretrained",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = import_module("ldm_ae.installed").version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ line alike. Unknown keys and wrong types are reported all at once.
 """
 
 import dataclasses
+import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 T = TypeVar("T")
+
+SHIPPED = Path(__file__).with_name("configs")
 
 # Annotates a union of dataclasses whose field `kind` says which of them is meant.
 TAGGED_BY_KIND = Field(discriminator="kind")
@@ -28,11 +31,27 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+def find_config(given: str | Path) -> Path:
+    """A YAML file, or the config of that name that ships with the package: `kl_f8`, and also
+    `configs/kl_f8.yaml`, as its place in the repository is written, from wherever it is asked.
+
+    Raises ValueError, with the names that resemble it, for what is neither.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+    if path.parent in (Path(), Path("configs")) and path.name.removesuffix(".yaml") in names:
+        return SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
+    close = difflib.get_close_matches(path.stem, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"those are {', '.join(names)}"
+    raise ValueError(f"config {given} is neither a file nor one that ships with ldm_ae; {hint}")
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, scalars as text; ValueError if there is none."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"config {path} does not exist: give the path of a YAML file")
+    """The mapping in the YAML file that `find_config` finds, scalars as text; ValueError if it
+    holds none."""
+    path = find_config(path)
     return _mapping(path.read_text(encoding="utf-8"), str(path))
 
 

@@ -1,6 +1,8 @@
-"""Train a model of kind `dvae`."""
+"""`ldm-ae train` for models of kind `dvae`."""
 
-from ldm_ae.train.main import main
+import sys
+
+from ldm_ae.cli.main import main
 
 if __name__ == "__main__":
-    main("dvae")
+    sys.exit(main(["train", "--kind", "dvae", *sys.argv[1:]]))

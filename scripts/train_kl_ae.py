@@ -1,6 +1,8 @@
-"""Train a model of kind `kl`."""
+"""`ldm-ae train` for models of kind `kl`."""
 
-from ldm_ae.train.main import main
+import sys
+
+from ldm_ae.cli.main import main
 
 if __name__ == "__main__":
-    main("kl")
+    sys.exit(main(["train", "--kind", "kl", *sys.argv[1:]]))

@@ -1,6 +1,8 @@
-"""Train a model of kind `plain`."""
+"""`ldm-ae train` for models of kind `plain`."""
 
-from ldm_ae.train.main import main
+import sys
+
+from ldm_ae.cli.main import main
 
 if __name__ == "__main__":
-    main("plain")
+    sys.exit(main(["train", "--kind", "plain", *sys.argv[1:]]))

@@ -1,6 +1,8 @@
-"""Train a model of kind `vq`."""
+"""`ldm-ae train` for models of kind `vq`."""
 
-from ldm_ae.train.main import main
+import sys
+
+from ldm_ae.cli.main import main
 
 if __name__ == "__main__":
-    main("vq")
+    sys.exit(main(["train", "--kind", "vq", *sys.argv[1:]]))

@@ -7,7 +7,7 @@ import pytest
 from ldm_ae import config
 from ldm_ae.train.config import Experiment
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted(config.SHIPPED.glob("*.yaml"))
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,36 @@ def test_malformed_input_is_named(tmp_path: Path, text: str, override: str, mess
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none.yaml does not exist"):
+    with pytest.raises(ValueError, match=r"none\.yaml is neither a file nor one that ships"):
         config.load(House, tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("given", ["kl_f8", "kl_f8.yaml", "configs/kl_f8.yaml"])
+def test_shipped_configs_are_found_from_anywhere(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config.find_config(given) == config.SHIPPED / "kl_f8.yaml"
+    Path("kl_f8").mkdir()  # a run's folder of that name is no config
+    assert config.find_config("kl_f8") == config.SHIPPED / "kl_f8.yaml"
+
+
+def test_a_file_comes_before_a_shipped_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs/kl_f8.yaml").write_text("rate: 1")
+    assert config.load(House, "configs/kl_f8.yaml") == House(rate=1.0)
+    with pytest.raises(ValueError, match="neither"):
+        config.find_config("elsewhere/kl_f8.yaml")
+
+
+def test_a_misspelt_config_is_answered_by_those_it_resembles() -> None:
+    with pytest.raises(ValueError, match=r"config kl_8f is neither .* did you mean .*kl_f8"):
+        config.find_config("kl_8f")
+    with pytest.raises(ValueError, match="those are .*kl_f8, .*vq_f16"):
+        config.find_config("zzzzzz")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

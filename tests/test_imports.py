@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ldm_ae"
 
 # From the ground up. Each may import what stands above it in this list, never what is below.
 FLOORS = (
+    "installed",
     "files",
     "distributed",
     "noise",
@@ -25,8 +26,8 @@ FLOORS = (
     "export",
     "train",
     "bench",
-    "cli_files",
     "cli",
+    "__main__",
 )
 
 # Which top-level packages only some modules may import.

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from ldm_ae.installed import require_extra
 from ldm_ae.losses.backbones import Backbone, load_backbone
 from ldm_ae.losses.embedded import load_embedded
 from ldm_ae.losses.feature_distance import feature_distance
@@ -194,6 +195,7 @@ def _lpips_module(net: Backbone) -> Any:
         # lpips 0.1.4 still passes torchvision's `pretrained=` flag, deprecated since 0.13.
         warnings.filterwarnings("ignore", message=r"The parameter 'pretrained' is deprecated")
         warnings.filterwarnings("ignore", message=r"Arguments other than a weight enum")
+        require_extra("train")
         import lpips
 
         return lpips.LPIPS(net=net, pnet_rand=True, verbose=False)

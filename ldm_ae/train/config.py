@@ -101,7 +101,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a file under configs/ describes.
+    """What a file under ldm_ae/configs/ describes.
 
     scaling: what the export tells pipelines to multiply latents by. null measures it, except that
     a frozen encoder keeps that of model.init_from.

@@ -35,7 +35,7 @@ def script() -> ModuleType:
 def arguments(tmp_path: Path, **changes) -> argparse.Namespace:
     settings = {
         "run": None,
-        "config": SCRIPT.parents[1] / "configs" / "quickstart.yaml",
+        "config": "quickstart",
         "out": tmp_path / "gan_start.json",
         "settle_steps": 45,
         "warmup_steps": 10,

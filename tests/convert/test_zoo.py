@@ -1,7 +1,6 @@
 """The nine models of the latent diffusion zoo: same output and size as diffusers' classes."""
 
 import dataclasses
-from pathlib import Path
 
 import diffusers
 import pytest
@@ -18,8 +17,6 @@ from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.models.build import ModelConfig, build_model, count_parameters
 from ldm_ae.train.config import Experiment
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 # name: kind, widths / 128, latent channels, codes, attention factors, attention in the middle
 ZOO = {
     "kl_f4": ("kl", (1, 2, 4), 3, None, (), True),
@@ -35,7 +32,7 @@ ZOO = {
 
 
 def zoo_config(name: str) -> ModelConfig:
-    return load(Experiment, CONFIGS / f"{name}.yaml", ["data.path=unused"]).model
+    return load(Experiment, name, ["data.path=unused"]).model
 
 
 def diffusers_class(config: ModelConfig):

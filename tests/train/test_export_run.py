@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ldm_ae
+from ldm_ae.cli.main import main
 from ldm_ae.config import dump, load
 from ldm_ae.data.config import DataConfig
 from ldm_ae.export.statistics import measure_latents
@@ -18,8 +16,6 @@ from ldm_ae.losses.perceptual import PerceptualConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.export_run import export_run, training_crops
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "export_diffusers.py"
 
 
 @pytest.fixture
@@ -127,13 +123,10 @@ def test_broken_checkpoint(run, tmp_path):
         export_run(run, tmp_path / "out")
 
 
-def test_script(run, tmp_path):
-    command = [sys.executable, str(SCRIPT), str(run), str(tmp_path / "out"), "--max-images", "4"]
-    first = subprocess.run(command, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
-    assert f'ldm_ae.load("{tmp_path / "out"}")' in first.stdout
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: ")
-    assert "already holds an export" in again.stderr
-    assert "Traceback" not in again.stderr
+def test_the_command(run, tmp_path, capsys):
+    command = ["export", str(run), str(tmp_path / "out"), "--max-images", "4"]
+    assert main(command) == 0
+    assert f'ldm_ae.load("{tmp_path / "out"}")' in capsys.readouterr().out
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "already holds an export" in message

@@ -17,7 +17,7 @@ from ldm_ae.train.initial import initial_model, load_experiment
 from ldm_ae.train.loop import train
 from ldm_ae.train.setup import build_players
 
-SHIPPED = Path(__file__).parents[2] / "configs" / "finetune_decoder.yaml"
+SHIPPED = "finetune_decoder"
 TINY = [
     "data.size=16",
     "data.num_workers=0",

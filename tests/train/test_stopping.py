@@ -8,9 +8,9 @@ import pytest
 import torch.distributed as dist
 
 import ldm_ae.train.loop as loop
+from ldm_ae.cli.main import main
 from ldm_ae.train.checkpoint import read_progress
 from ldm_ae.train.loop import train
-from ldm_ae.train.main import main
 from ldm_ae.train.stopping import STOPPED_EXIT_CODE, StopRequest, TrainingStopped
 
 
@@ -124,12 +124,7 @@ def test_sigterm_ends_the_step_saves_and_the_run_goes_on(
     assert train(experiment, "auto").is_dir()
 
 
-def test_exit_code_and_message(
-    tiny_yaml: Path, signal_in_step, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
+def test_exit_code_and_message(tiny_yaml: Path, signal_in_step, capsys) -> None:
     signal_in_step(1)
-    monkeypatch.setattr("sys.argv", ["train", "--config", str(tiny_yaml)])
-    with pytest.raises(SystemExit) as ended:
-        main("kl")
-    assert ended.value.code == STOPPED_EXIT_CODE == 75
+    assert main(["train", "--config", str(tiny_yaml)]) == STOPPED_EXIT_CODE == 75
     assert "stopped by SIGTERM after step 2" in capsys.readouterr().err

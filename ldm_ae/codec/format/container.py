@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 
@@ -73,6 +74,19 @@ def write(file: LaeFile) -> bytes:
     alpha = b"" if file.alpha is None else _LENGTH.pack(len(file.alpha)) + file.alpha
     content = start + file.payload + alpha
     return content + _CHECKSUM.pack(zlib.crc32(content))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of an .lae file. Raises ValueError if it cannot be read, or is longer than any
+    can be."""
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path} is longer than any .lae file")
+    return data
 
 
 def read(data: bytes) -> LaeFile:

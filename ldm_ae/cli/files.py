@@ -1,4 +1,4 @@
-"""One file, or all files of a folder, turned into others: what the commands have in common."""
+"""One file, or all files of a folder, turned into others: what several verbs have in common."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ldm_ae.codec.format import container
 from ldm_ae.data.paths import find_files
 
+LAE = ".lae"
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
 
 
@@ -95,20 +95,6 @@ def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:
         raise ValueError(f"{source}: no such file or folder")
     if not source.is_dir() and target.suffix.lower() not in endings:
         raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
-
-
-def read_file(path: Path) -> bytes:
-    """The content of an .lae file. Raises ValueError if it cannot be read, or is longer than any
-    can be."""
-    limit = container.MAX_BYTES
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(limit + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    if len(data) > limit:
-        raise ValueError(f"{path} is longer than any .lae file")
-    return data
 
 
 def save_picture(image: np.ndarray, path: Path) -> None:

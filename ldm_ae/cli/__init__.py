@@ -1,0 +1,1 @@
+"""`ldm-ae`: one command, a module for each of its verbs."""

@@ -1,0 +1,46 @@
+"""Pictures to .lae files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ldm_ae.cli.files import LAE, for_each_file, require_names
+from ldm_ae.cli.options import add_codec_options, model_options
+from ldm_ae.codec.codec import DEFAULT_QUALITY
+from ldm_ae.codec.format.planes import open_picture
+from ldm_ae.data.formats import image_endings
+from ldm_ae.files import replacing
+from ldm_ae.pretrained import load_codec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="a picture, or a folder of pictures")
+    parser.add_argument("target", type=Path, help="the .lae file, or the folder for them")
+    rate = parser.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality", type=int, help=f"0 (smallest) to 63 (finest); {DEFAULT_QUALITY} by default"
+    )
+    rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
+    add_codec_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    require_names(arguments.source, arguments.target, (LAE,))
+    codec = load_codec(arguments.model, **model_options(arguments))
+    codec.require_rate(arguments.quality, arguments.bpp)
+    num_bytes, num_pixels = 0, 0
+
+    def one(source: Path, target: Path) -> None:
+        nonlocal num_bytes, num_pixels
+        image = open_picture(source)
+        data = codec.compress(image, arguments.quality, arguments.bpp)
+        with replacing(target) as aside:
+            aside.write_bytes(data)
+        num_bytes += len(data)
+        num_pixels += image.shape[0] * image.shape[1]
+
+    done = for_each_file(arguments.source, arguments.target, image_endings(), LAE, one)
+    if done.number:
+        print(f"{done}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+    done.require_all()

@@ -1,0 +1,44 @@
+""".lae files to pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ldm_ae.cli.files import LAE, LOSSLESS, for_each_file, require_names, save_picture
+from ldm_ae.cli.options import add_codec_options, model_options
+from ldm_ae.codec.format import container
+from ldm_ae.files import replacing
+from ldm_ae.pretrained import load_codec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="an .lae file, or a folder of them")
+    parser.add_argument("target", type=Path, help="the picture, or the folder for PNG files")
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=container.MAX_PIXELS,
+        help="refuse larger pictures (%(default)s)",
+    )
+    add_codec_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    require_names(arguments.source, arguments.target, LOSSLESS)
+    codec = load_codec(arguments.model, max_pixels=arguments.max_pixels, **model_options(arguments))
+    num_bytes, num_pixels = 0, 0
+
+    def one(source: Path, target: Path) -> None:
+        nonlocal num_bytes, num_pixels
+        data = container.read_file(source)
+        image = codec.decompress(data)
+        with replacing(target) as aside:
+            save_picture(image, aside)
+        num_bytes += len(data)
+        num_pixels += image.shape[0] * image.shape[1]
+
+    done = for_each_file(arguments.source, arguments.target, {LAE}, ".png", one)
+    if done.number:
+        print(f"{done}, {num_pixels} pixels from {num_bytes} bytes")
+    done.require_all()

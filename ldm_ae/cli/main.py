@@ -1,0 +1,55 @@
+"""Choose the verb, parse, run, and turn what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ldm_ae.installed import MissingExtraError, version
+
+# Each is a module here with `add_arguments(parser)` and `run(arguments)`, imported when asked for.
+VERBS = {
+    "train": "train an autoencoder from a config",
+    "export": "a training run to a folder that diffusers and ldm_ae.load open",
+    "compress": "pictures to .lae files",
+    "decompress": ".lae files to pictures",
+    "calibrate": "give a model's folder its prior.safetensors",
+    "info": "what an .lae file says of itself",
+}
+MISTAKE, FAILURE = 2, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ldm-ae VERB ...` and return its exit code: 2 with one message for a user's mistake, 1
+    for a computation that failed, 75 for training that a signal stopped after saving."""
+    parser = argparse.ArgumentParser(
+        prog="ldm-ae",
+        description="Autoencoders for latent diffusion: train, export, measure, compress.",
+        epilog="\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ldm-ae {version()}")
+    parser.add_argument("verb", choices=VERBS, help="one of those below; VERB --help says more")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _run(chosen.verb, chosen.rest)
+    except FloatingPointError as error:
+        return _say(error, FAILURE)
+    except (MissingExtraError, ValueError, OSError, MemoryError) as error:
+        return _say(error, MISTAKE)
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    module = import_module(f"ldm_ae.cli.{verb}")
+    parser = argparse.ArgumentParser(prog=f"ldm-ae {verb}", description=module.__doc__)
+    module.add_arguments(parser)
+    code: int | None = module.run(parser.parse_intermixed_args(arguments))
+    return code or 0
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+    return code

@@ -1,0 +1,40 @@
+"""Which model, and where it runs: the options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subfolder", help="of a pipeline's folder")
+    parser.add_argument("--variant", help="such as fp16, of the weights' files")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `ldm_ae.load` and `ldm_ae.load_codec` take besides the folder. Raises ValueError for a
+    device that is not there."""
+    return {
+        "subfolder": arguments.subfolder,
+        "variant": arguments.variant,
+        "device": _device(arguments.device),
+    }
+
+
+def add_codec_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    add_model_options(parser)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name}: use cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: there is no GPU that torch can use")
+    return device
