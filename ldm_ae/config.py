@@ -33,7 +33,7 @@ _Loader.yaml_implicit_resolvers = {
 
 def find_config(given: str | Path) -> Path:
     """A YAML file, or the config of that name that ships with the package: `kl_f8`, and also
-    `configs/kl_f8.yaml`, as its place in the repository is written, from wherever it is asked.
+    `configs/kl_f8.yaml`, its place in the package, from whatever folder it is asked.
 
     Raises ValueError, with the names that resemble it, for what is neither.
     """
