@@ -18,10 +18,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
-from unseen_distortions import FAMILIES
 
 import ldm_ae
 from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.bench.unseen_distortions import FAMILIES
 from ldm_ae.data.images import load_image, to_float, to_uint8
 from ldm_ae.data.paths import find_images
 from ldm_ae.losses.embedded import embedded_card

@@ -1,0 +1,52 @@
+"""What the command lines of the benchmarks share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+def make_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser that a script's docstring describes."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_models(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        required=required,
+        metavar="[NAME=]DIR",
+        help="a model's folder; may be repeated",
+    )
+
+
+def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """Name -> folder, from `NAME=DIR`, or `DIR`, which is then named after its last part.
+
+    Raises ValueError for a name that comes twice.
+    """
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        path = Path(folder if equals else argument)
+        name = name if equals else path.resolve().name
+        if name in folders:
+            raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
+        folders[name] = path
+    return folders
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Input that cannot be used, a ValueError or OSError, ends the process with one line."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

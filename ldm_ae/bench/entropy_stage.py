@@ -1,0 +1,150 @@
+"""The codec's entropy stage, apart from the network: bits of each prior and what coding takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
+from ldm_ae.codec.fitting.calibrate import Samples, fit
+from ldm_ae.codec.fitting.fit import Kind
+from ldm_ae.codec.format.ladder import UNITS_PER_DEVIATION, quantise, step
+from ldm_ae.codec.priors.file import prior_bytes
+from ldm_ae.data.images import BrokenImageError, load_image, pad_to_multiple, to_float
+from ldm_ae.data.paths import find_images
+from ldm_ae.models.base import Autoencoder
+
+Content = LatentContent | IndexContent
+
+
+def measure(
+    content: Content,
+    items: Sequence[np.ndarray],
+    quality: int,
+    *,
+    nearest: bool = False,
+    rounds: int = 1,
+) -> dict[str, Any]:
+    """Payloads of latents or indices, decoded again and compared: their bits and CPU seconds.
+
+    nearest: the symbols nearest to the latents, the same for every prior, instead of those that
+    the codec chooses as worth their bits. rounds: the fastest counts. Raises ValueError if other
+    symbols come back.
+    """
+    symbols = [_symbols(content, item, quality, nearest) for item in items]
+    payloads: list[bytes] = []
+    encode, decode = [], []
+    for _ in range(rounds):
+        start = time.process_time()
+        payloads = [
+            content.pack(_symbols(content, item, quality, nearest), quality) for item in items
+        ]
+        encode.append(time.process_time() - start)
+        start = time.process_time()
+        found = [
+            content.unpack(payload, each.shape[-2], each.shape[-1], quality)
+            for payload, each in zip(payloads, symbols, strict=True)
+        ]
+        decode.append(time.process_time() - start)
+        if not all(map(np.array_equal, found, symbols)):
+            raise ValueError("decoded symbols differ from the encoded ones")
+    num_bits = 8 * sum(map(len, payloads))
+    return {
+        "values": symbols[0].size,
+        "bits_per_value": num_bits / sum(each.size for each in symbols),
+        "excess": num_bits / sum(content.bits(each, quality) for each in symbols) - 1,
+        "encode_s": min(encode) / len(items),
+        "decode_s": min(decode) / len(items),
+    }
+
+
+def _symbols(content: Content, item: np.ndarray, quality: int, nearest: bool) -> np.ndarray:
+    if nearest and isinstance(content, LatentContent):
+        return quantise(item, content.prior.centre, content.prior.unit, quality)
+    return content.symbols(item, quality)
+
+
+def compare_priors(
+    model: Autoencoder,
+    fit_to: Sequence[np.ndarray],
+    items: Sequence[np.ndarray],
+    qualities: Sequence[int],
+    kinds: Sequence[Kind] = get_args(Kind),
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What each kind of prior took to fit, by name; and a row for each prior and quality.
+
+    fit_to, items: what `analyse` makes of the images to fit and to measure. kinds: the first is
+    what the others save bits of.
+    """
+    samples = Samples()
+    for item in fit_to:
+        samples.add(torch.from_numpy(item)[None])
+    priors: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for kind in kinds:
+        start, cpu = time.perf_counter(), time.process_time()
+        prior = fit(model, samples, kind)
+        priors[prior.name] = {
+            "fit_seconds": time.perf_counter() - start,
+            "fit_cpu_seconds": time.process_time() - cpu,
+            "bytes": len(prior_bytes(prior)),
+        }
+        content = content_of(model, prior)
+        codes = getattr(prior, "num_codes", None)
+        fixed = None if codes is None else (codes - 1).bit_length()
+        for quality in [None] if content.discrete else qualities:
+            row = {"prior": prior.name, "quality": "-", "step": "-", "fixed_bits": fixed}
+            if quality is not None:
+                row["quality"] = str(quality)
+                row["step"] = f"{step(quality) / UNITS_PER_DEVIATION:.3f}"
+            rows.append(row | measure(content, items, quality or 0, nearest=True))
+    for row in rows:
+        base = next(each for each in rows if each["quality"] == row["quality"])
+        row["saved"] = 1 - row["bits_per_value"] / base["bits_per_value"]
+        if row["fixed_bits"] is not None:
+            row["saved_of_fixed"] = 1 - row["bits_per_value"] / row["fixed_bits"]
+    return priors, rows
+
+
+@torch.inference_mode()
+def analyse(model: Autoencoder, image: Pixels) -> np.ndarray:
+    """uint8 (H, W, 3) => latents (c, h, w) or indices (h, w)."""
+    padded, _ = pad_to_multiple(to_float(image), model.downsampling_factor)
+    encode = getattr(model, "encode_indices", model.encode)
+    found: np.ndarray = encode(padded)[0].numpy()
+    return found
+
+
+def middle_crops(folder: Path, count: int, side: int) -> list[Pixels]:
+    """The middles of so many images that are large enough. Raises ValueError for none."""
+    found: list[Pixels] = []
+    for path in find_images(folder):
+        try:
+            image = load_image(path) if len(found) < count else None
+        except BrokenImageError:
+            continue
+        if image is not None and min(image.shape[:2]) >= side:
+            top, left = ((size - side) // 2 for size in image.shape[:2])
+            found.append(image[top : top + side, left : left + side])
+    if not found:
+        raise ValueError(f"--images {folder}: has no image of {side} px or more")
+    return found
+
+
+def random_crops(folder: Path, count: int, side: int) -> Iterator[Pixels]:
+    """One crop each of so many images, spread evenly over the sorted names."""
+    paths, rng = find_images(folder, "--fit-images"), np.random.default_rng(0)
+    count = min(count, len(paths))
+    for index in tqdm(range(count), "crops"):
+        image = load_image(paths[index * len(paths) // count])
+        height, width = (min(size, side) for size in image.shape[:2])
+        top = rng.integers(image.shape[0] - height + 1)
+        left = rng.integers(image.shape[1] - width + 1)
+        yield image[top : top + height, left : left + width]

@@ -1,0 +1,287 @@
+"""Kills a short GAN + EMA + VQ run at random moments, resumes it each time, and compares the end
+with that of a run nobody touched: weights, averages, discriminator, optimizers and validation
+history, bit for bit.
+
+Each life is forked from a warm process, so that a restart costs no imports. Where a run ends
+before enough kills fell, another one begins; every one of them is compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import random
+import signal
+import socket
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import ldm_ae.train.export_run as exporting
+import ldm_ae.train.keeper as keeper
+import ldm_ae.train.loop as loop
+from ldm_ae import config
+from ldm_ae.train.config import Experiment
+
+STEPS = 30
+PHASE_BYTES = 64
+
+
+def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:
+    """A VQ model with EMA codes, revival and an adversary that warms up and ramps."""
+    content: dict[str, Any] = {
+        "model": {
+            "kind": "vq",
+            "latent_channels": 3,
+            "coder": {
+                "channels": [8, 8],
+                "num_res_blocks": 1,
+                "mid_attention": False,
+                "norm_groups": 4,
+            },
+            "codebook": {"size": 16, "revive_after": 3},
+        },
+        "data": {
+            "kind": "folder" if source == "folder" else "parquet",
+            "streaming": source == "stream",
+            "path": str(data_dir / source),
+            "size": 16,
+            "crop": "random",
+            "num_workers": 0,
+            "validation_count": 2,
+            "stream_lanes": 4,
+        },
+        "loss": {
+            "perceptual": {"net": "none"},
+            "perceptual_weight": 0,
+            "adversarial": {
+                "weight": 0.5,
+                "start_step": 4,
+                "discriminator_warmup_steps": 4,
+                "ramp_steps": 8,
+                "lr_warmup_steps": 3,
+                "lecam_weight": 0.1,
+                "num_layers": 2,
+                "base_channels": 8,
+            },
+        },
+        "train": {
+            "run_dir": str(run_dir),
+            "steps": STEPS,
+            "batch_size": 2,
+            "warmup_steps": 5,
+            "lr": 1e-3,
+            "log_every": 1,
+            "validate_every": 7,
+            "checkpoint_every": 3,
+            "best_metric": "psnr",
+            "device": "cpu",
+        },
+    }
+    path = data_dir / f"{run_dir.name}.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
+    return config.load(Experiment, path)
+
+
+def write_pictures(data_dir: Path) -> None:
+    """12 smooth random pictures, as files and as two parquet shards."""
+    from ldm_ae.bench.input_stall import write_parquet  # its pyarrow stays out of other processes
+
+    rng = np.random.default_rng(0)
+    (data_dir / "folder").mkdir()
+    for i in range(12):
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        picture = coarse.resize((40, 32), Image.Resampling.BICUBIC)
+        picture.save(data_dir / "folder" / f"{i:02d}.png")
+    write_parquet(sorted((data_dir / "folder").iterdir()), data_dir / "stream", num_shards=2)
+
+
+class Life:
+    """One start of the run, of one or more processes, each forked and in a session of its own."""
+
+    def __init__(self, experiment: Experiment, processes: int) -> None:
+        self.phase = mmap.mmap(-1, PHASE_BYTES)
+        note_phase(self.phase, "starting")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.pids = [
+            fork(partial(live, experiment, rank, processes, port, self.phase))
+            for rank in range(processes)
+        ]
+        self.codes: dict[int, int] = {}
+
+    def ended(self) -> bool:
+        for pid in set(self.pids) - set(self.codes):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                self.codes[pid] = os.waitstatus_to_exitcode(status)
+        return len(self.codes) == len(self.pids)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended by itself, and well, within the time."""
+        until = time.monotonic() + seconds
+        while not self.ended():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.002)
+        if any(self.codes.values()):
+            raise RuntimeError(f"a life failed by itself, exit codes {list(self.codes.values())}")
+        return True
+
+    def kill(self) -> str:
+        """SIGKILL to all, one random process first; returns what the first rank was doing."""
+        order = random.sample(self.pids, len(self.pids))
+        for pid in order:
+            if pid not in self.codes:
+                os.killpg(pid, signal.SIGKILL)
+        for pid in set(order) - set(self.codes):
+            os.waitpid(pid, 0)
+        return bytes(self.phase[:]).rstrip(b"\0").decode()
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run `work` in a child; returns its id."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setsid()
+            work()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def live(experiment: Experiment, rank: int, processes: int, port: int, phase: mmap.mmap) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    log = Path(experiment.train.run_dir).with_suffix(f".{rank}.log").open("a")
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    if processes > 1:
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "ACCELERATE_USE_CPU": "true",
+        }
+    if rank == 0:
+        for owner, name, what in (
+            (loop, "train_step", "training"),
+            (loop, "validate", "validating"),
+            (keeper, "save_checkpoint", "writing a checkpoint"),
+            (loop, "export_run", "exporting"),
+        ):
+            setattr(owner, name, announcing(getattr(owner, name), what, phase))
+    exporting.MIN_CROPS = 8  # statistics over more would take longer than the training
+    loop.train(experiment, resume="auto")
+
+
+def announcing(function: Callable[..., Any], what: str, phase: mmap.mmap) -> Callable[..., Any]:
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        note_phase(phase, what)
+        result = function(*arguments, **keywords)
+        note_phase(phase, "between steps")
+        return result
+
+    return wrapped
+
+
+def note_phase(phase: mmap.mmap, text: str) -> None:
+    phase[:] = text.encode().ljust(PHASE_BYTES, b"\0")
+
+
+def digests(run_dir: Path) -> dict[str, str]:
+    """sha256 of everything that must come out alike."""
+    last = run_dir / "checkpoints" / f"step-{STEPS:08d}"
+    export = next((run_dir / "export").glob("*.safetensors"))
+    files = {
+        "model": last / "model.safetensors",
+        "ema": last / "ema.safetensors",
+        "validation history": run_dir / "validation.jsonl",
+        "export": export,
+    }
+    found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    training = hashlib.sha256()
+    feed(training, torch.load(last / "training.pt", weights_only=True))
+    return found | {"discriminator and optimizers": training.hexdigest()}
+
+
+def feed(digest: Any, state: Any) -> None:
+    """Nested dicts of tensors and numbers, in an order that does not hang on how they were made."""
+    if isinstance(state, dict):
+        for key in sorted(state, key=str):
+            digest.update(str(key).encode())
+            feed(digest, state[key])
+    elif isinstance(state, (list, tuple)):
+        for value in state:
+            feed(digest, value)
+    elif isinstance(state, torch.Tensor):
+        digest.update(state.contiguous().view(-1).numpy().tobytes())
+    else:
+        digest.update(repr(state).encode())
+
+
+def run_untouched(root: Path, processes: int, source: str) -> tuple[dict[str, str], float]:
+    experiment = describe_run(root / "untouched", root, source)
+    began = time.monotonic()
+    if not Life(experiment, processes).wait(300):
+        raise RuntimeError("the untouched run did not end in 5 minutes")
+    return digests(root / "untouched"), time.monotonic() - began
+
+
+def run_killed(
+    root: Path, processes: int, source: str, kills: int, seconds: float
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Lives of random length until that many were cut short; the digests of each run."""
+    ends: list[dict[str, str]] = []
+    fallen: list[str] = []
+    while len(fallen) < kills or not ends:
+        experiment = describe_run(root / f"killed-{len(ends)}", root, source)
+        while True:
+            life = Life(experiment, processes)
+            left = kills - len(fallen)
+            if life.wait(random.uniform(0.02, 0.4) * seconds if left > 0 else 300):
+                break
+            if left <= 0:
+                raise RuntimeError("a resumed run did not end in 5 minutes")
+            fallen.append(life.kill())
+        ends.append(digests(Path(experiment.train.run_dir)))
+    return ends, fallen
+
+
+def compare_ends(root: Path, processes: int, source: str, kills: int) -> dict[str, Any]:
+    """The result of one setting; `root` is an empty folder to work in."""
+    os.waitpid(fork(partial(write_pictures, root)), 0)
+    began = time.monotonic()
+    expected, seconds = run_untouched(root, processes, source)
+    ends, fallen = run_killed(root, processes, source, kills, seconds)
+    return {
+        "kills": len(fallen),
+        "killed_while": dict(Counter(fallen).most_common()),
+        "runs_killed": len(ends),
+        "equal": all(end == expected for end in ends),
+        "untouched": expected,
+        "killed": ends[-1],
+        "seconds": round(time.monotonic() - began, 1),
+        "torch": torch.__version__,
+    }
