@@ -86,6 +86,7 @@ def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:
             "checkpoint_every": 3,
             "best_metric": "psnr",
             "device": "cpu",
+            "precision": "fp32",  # a life that starts anew would choose again
         },
     }
     path = data_dir / f"{run_dir.name}.yaml"

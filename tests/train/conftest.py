@@ -1,7 +1,6 @@
 """A tiny experiment on a few synthetic pictures, for every test of training."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ldm_ae import config
@@ -44,13 +42,6 @@ TINY: dict[str, Any] = {
         "precision": "fp32",
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps its settings for the life of a process; each test has its own."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
