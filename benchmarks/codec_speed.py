@@ -14,7 +14,7 @@ import torch
 from ldm_ae.bench.command import make_parser, one_line_errors
 from ldm_ae.bench.entropy_stage import analyse, measure, middle_crops
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.codec.contents import content_of
+from ldm_ae.codec.contents import Content
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.pretrained import load_codec
@@ -47,7 +47,7 @@ def main() -> None:
         codec = load_codec(arguments.model)
         for image in middle_crops(arguments.images, arguments.count, arguments.side):
             samples.add(torch.from_numpy(analyse(codec.model, image))[None])
-        simple = content_of(codec.model, fit(codec.model, samples, "factorised"))
+        simple = Content(codec.model, fit(codec.model, samples, "factorised"))
         contents = {codec.prior.name: codec.content, simple.prior.name: simple}
         for name, content in contents.items():
             row = measure(content, samples.items, quality, rounds=arguments.rounds)

@@ -21,7 +21,6 @@ from ldm_ae.bench.rate_distortion import Scorer
 from ldm_ae.bench.rd_run import NO_LPIPS, list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.codec import Analysis, Codec
-from ldm_ae.codec.format.ladder import dequantise, step
 from ldm_ae.data.images import to_uint8
 from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual
@@ -137,8 +136,7 @@ def our_storage(codec: Codec, quality: int, size: int) -> Storage:
         return codec.pack(Analysis(latents, size, size, False, None), quality, lagrangian=0)
 
     def load(file: bytes) -> Latents:
-        values = codec.unpack(file).symbols * step(quality)
-        return dequantise(values, codec.prior.centre, codec.prior.unit)
+        return codec.latents(file)[0].numpy()
 
     return Storage(f"ours, quality {quality}", save, load)
 

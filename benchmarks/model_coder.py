@@ -13,6 +13,8 @@ import numpy as np
 import ldm_ae
 from ldm_ae.bench.image_codecs import Pixels
 from ldm_ae.bench.rate_distortion import Point
+from ldm_ae.codec.priors.base import Place
+from ldm_ae.codec.priors.distributions import Apart, Distribution
 from ldm_ae.pretrained import load_codec
 
 # About 0.03 to 1 bit per pixel with 4 latent channels at f8.
@@ -44,8 +46,7 @@ class ModelCoder:
         network_encode, analysis = _timed(lambda: codec.encode(pixels))
         timed_prior = TimedPrior(codec.prior)
         content = replace(codec.content, prior=timed_prior)
-        choose, symbols = _timed(lambda: content.symbols(analysis.content, quality or 0))
-        pack, payload = _timed(lambda: content.pack(symbols, quality or 0))
+        pack, (symbols, payload) = _timed(lambda: content.pack(analysis.content, quality or 0))
         prior_encode, timed_prior.seconds = timed_prior.seconds, 0.0
         shape = symbols.shape[-2:]
         unpack, found = _timed(lambda: content.unpack(payload, *shape, quality or 0))
@@ -70,7 +71,7 @@ class ModelCoder:
                 "num_values": sum(a.size for a in codec.prior.to_arrays().values()),
             },
             "coder": {
-                "encode_cpu_seconds": choose + pack - prior_encode,
+                "encode_cpu_seconds": pack - prior_encode,
                 "decode_cpu_seconds": unpack - prior_decode,
             },
         }
@@ -88,10 +89,11 @@ class TimedPrior:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.prior, name)
 
-    def predict(self, *arguments: Any) -> Any:
-        seconds, found = _timed(lambda: self.prior.predict(*arguments))
-        self.seconds += seconds
-        return self._pieces(found) if isinstance(found, Iterator) else found
+    def passes(self, symbols: np.ndarray, quality: int) -> Iterator[tuple[Place, Distribution]]:
+        for place, distribution in self._pieces(self.prior.passes(symbols, quality)):
+            if isinstance(distribution, Apart):
+                distribution = Apart(self._pieces(iter(distribution.parts)))
+            yield place, distribution
 
     def _pieces(self, pieces: Iterator[Any]) -> Iterator[Any]:
         while True:

@@ -12,16 +12,14 @@ import torch
 from tqdm import tqdm
 
 from ldm_ae.bench.image_codecs import Pixels
-from ldm_ae.codec.contents import IndexContent, LatentContent, content_of
+from ldm_ae.codec.contents import LAGRANGIAN, Content
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.fitting.fit import Kind
-from ldm_ae.codec.format.ladder import UNITS_PER_DEVIATION, quantise, step
+from ldm_ae.codec.format.ladder import UNITS_PER_DEVIATION, step
 from ldm_ae.codec.priors.file import prior_bytes
 from ldm_ae.data.images import BrokenImageError, load_image, pad_to_multiple, to_float
 from ldm_ae.data.paths import find_images
 from ldm_ae.models.base import Autoencoder
-
-Content = LatentContent | IndexContent
 
 
 def measure(
@@ -38,21 +36,19 @@ def measure(
     the codec chooses as worth their bits. rounds: the fastest counts. Raises ValueError if other
     symbols come back.
     """
-    symbols = [_symbols(content, item, quality, nearest) for item in items]
-    payloads: list[bytes] = []
+    lagrangian = 0 if nearest else LAGRANGIAN
     encode, decode = [], []
     for _ in range(rounds):
         start = time.process_time()
-        payloads = [
-            content.pack(_symbols(content, item, quality, nearest), quality) for item in items
-        ]
+        packed = [content.pack(item, quality, lagrangian) for item in items]
         encode.append(time.process_time() - start)
         start = time.process_time()
         found = [
-            content.unpack(payload, each.shape[-2], each.shape[-1], quality)
-            for payload, each in zip(payloads, symbols, strict=True)
+            content.unpack(payload, symbols.shape[-2], symbols.shape[-1], quality)
+            for symbols, payload in packed
         ]
         decode.append(time.process_time() - start)
+        symbols, payloads = zip(*packed, strict=True)
         if not all(map(np.array_equal, found, symbols)):
             raise ValueError("decoded symbols differ from the encoded ones")
     num_bits = 8 * sum(map(len, payloads))
@@ -63,12 +59,6 @@ def measure(
         "encode_s": min(encode) / len(items),
         "decode_s": min(decode) / len(items),
     }
-
-
-def _symbols(content: Content, item: np.ndarray, quality: int, nearest: bool) -> np.ndarray:
-    if nearest and isinstance(content, LatentContent):
-        return quantise(item, content.prior.centre, content.prior.unit, quality)
-    return content.symbols(item, quality)
 
 
 def compare_priors(
@@ -96,11 +86,12 @@ def compare_priors(
             "fit_cpu_seconds": time.process_time() - cpu,
             "bytes": len(prior_bytes(prior)),
         }
-        content = content_of(model, prior)
-        codes = getattr(prior, "num_codes", None)
-        fixed = None if codes is None else (codes - 1).bit_length()
+        content = Content(model, prior)
+        codes = len(prior.tables.row(0))
+        fixed = (codes - 1).bit_length() if content.discrete else None
         for quality in [None] if content.discrete else qualities:
-            row = {"prior": prior.name, "quality": "-", "step": "-", "fixed_bits": fixed}
+            row: dict[str, Any] = {"prior": prior.name, "fixed_bits": fixed}
+            row |= {"quality": "-", "step": "-"}
             if quality is not None:
                 row["quality"] = str(quality)
                 row["step"] = f"{step(quality) / UNITS_PER_DEVIATION:.3f}"

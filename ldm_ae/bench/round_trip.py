@@ -162,7 +162,7 @@ def analyse_batches(codec: Codec, pictures: Mapping[str, Pixels]) -> dict[str, n
 
 def symbols(codec: Codec, analysis: Analysis, quality: int | None) -> np.ndarray:
     """What `codec.pack` codes."""
-    return codec.content.symbols(analysis.content, quality or 0)
+    return codec.content.pack(analysis.content, quality or 0)[0]
 
 
 def read(codec: Codec, data: bytes, way: Way) -> list[np.ndarray]:

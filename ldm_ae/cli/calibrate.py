@@ -11,7 +11,8 @@ from ldm_ae.cli.options import add_model_options, model_options
 from ldm_ae.codec.codec import model_digest
 from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
-from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, Prior, load_prior, save_prior
+from ldm_ae.codec.priors.base import Prior
+from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
 from ldm_ae.data.paths import find_images
 from ldm_ae.files import replacing

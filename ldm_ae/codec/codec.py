@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ldm_ae.codec.contents import content_of
+from ldm_ae.codec.contents import LAGRANGIAN, Content
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
-from ldm_ae.codec.priors.file import Prior, update_digest, update_with_array
-from ldm_ae.codec.rdoq import LAGRANGIAN
+from ldm_ae.codec.priors.base import Prior
+from ldm_ae.codec.priors.file import update_digest, update_with_array
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.models.base import Autoencoder
 
@@ -66,7 +66,7 @@ class Codec:
         of model."""
         self.max_pixels = max_pixels
         self.model, self.prior = model, prior
-        self.content = content_of(model, prior)
+        self.content = Content(model, prior)
         self.digest = model_digest(model, prior)
 
     def compress(
@@ -125,12 +125,11 @@ class Codec:
         self, analysis: Analysis, quality: int | None = None, lagrangian: float = LAGRANGIAN
     ) -> bytes:
         """The entropy coder's part of `compress`; quality: None for a discrete model. lagrangian:
-        what a bit may cost in latents (`rdoq`); 0 rounds them to the nearest."""
+        squared steps that a bit may cost in latents; 0 rounds them to the nearest."""
         self.require_rate(quality, None)
         if quality is None:
             quality = 0 if self.content.discrete else DEFAULT_QUALITY
-        symbols = self.content.symbols(analysis.content, quality, lagrangian)
-        payload = self.content.pack(symbols, quality)
+        _, payload = self.content.pack(analysis.content, quality, lagrangian)
         header = container.Header(
             self.digest,
             self.content.discrete,
@@ -181,6 +180,14 @@ class Codec:
         alpha = file.alpha
         plane = None if alpha is None else unpack_alpha(alpha, header.height, header.width)
         return Unpacked(found, header, plane)
+
+    @torch.no_grad()
+    def latents(self, data: bytes) -> torch.Tensor:
+        """The latents float32 (1, c, h, w) in a file, on the model's device, and no picture: what
+        `model.decode` takes, for latents to be stored as files. They are not scaled; of a discrete
+        model they are the codes. Raises ValueError as `decompress`."""
+        found = self.unpack(data)
+        return self.content.latents(found.symbols, found.header.quality)
 
     @torch.inference_mode()
     def decode(self, unpacked: Unpacked) -> np.ndarray:

@@ -1,116 +1,65 @@
-"""Symbols to payload and back, pass by pass of a prior."""
+"""The one walk over a prior's passes, which encodes, decodes or counts bits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from ldm_ae.codec.format.coder import SymbolDecoder, SymbolEncoder, escape_bits, to_entries
-from ldm_ae.codec.format.ladder import MAX_VALUE, step
-from ldm_ae.codec.priors.base import IndexPrior, LatentPrior, Shape2, Shape3
+from ldm_ae.codec.format.coder import Decoder, Encoder
+from ldm_ae.codec.priors.base import Place, Prior
+from ldm_ae.codec.priors.distributions import Distribution
 
 
-def encode_latents(symbols: np.ndarray, prior: LatentPrior, quality: int) -> bytes:
-    """Symbols int64 (C, h, w) of `ladder.quantise` => payload."""
-    encoder, size = SymbolEncoder(), step(quality)
-    values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
-    for index, place in enumerate(prior.places(_shape3(symbols), quality)):
-        rows, offsets = prior.predict(values, known, index, quality)
-        encoder.put_signed(prior.tables, rows, symbols[place].ravel() - offsets)
-        values[place] = symbols[place] * size
-        known[place] = True
-    assert known.all()
-    return encoder.finish()
-
-
-def decode_latents(payload: bytes, prior: LatentPrior, shape: Shape3, quality: int) -> np.ndarray:
-    """Payload => symbols int64 (C, h, w). Raises ValueError for bytes that cannot be a payload."""
-    decoder, size = SymbolDecoder(payload), step(quality)
-    most = MAX_VALUE // size
+def walk(
+    prior: Prior,
+    shape: tuple[int, ...],
+    quality: int,
+    code: Callable[[Place, Distribution], np.ndarray],
+) -> np.ndarray:
+    """Pass after pass, `code` says which symbols (n,) a place has; returns all, int64."""
     symbols = np.zeros(shape, dtype=np.int64)
-    values, known = np.zeros_like(symbols), np.zeros(shape, dtype=bool)
-    places = prior.places(shape, quality)
-    for index, place in enumerate(places):
-        rows, offsets = prior.predict(values, known, index, quality)
-        found = decoder.take_signed(prior.tables, rows) + offsets
-        if len(found) and max(-found.min(), found.max()) > most:
-            raise ValueError(f"the payload is corrupt: a symbol lies outside -{most}..{most}")
-        symbols[place] = found.reshape(symbols[place].shape)
-        if index + 1 < len(places):
-            values[place] = symbols[place] * size
-            known[place] = True
+    for place, distribution in prior.passes(symbols, quality):
+        here = symbols[place]  # a view: what is written here, the next pass knows
+        here[...] = code(place, distribution).reshape(here.shape)
+    return symbols
+
+
+def encode(
+    prior: Prior, wanted: np.ndarray, quality: int, lagrangian: float = 0
+) -> tuple[np.ndarray, bytes]:
+    """Latents in steps, float64 (C, h, w), or code indices int64 (h, w) => symbols, payload.
+
+    lagrangian: lambda of `Signed.choose`, squared steps a bit; 0 takes the nearest symbols, so
+    that whole numbers are coded as they are.
+    """
+    encoder = Encoder()
+
+    def code(place: Place, distribution: Distribution) -> np.ndarray:
+        chosen = distribution.choose(wanted[place].ravel(), lagrangian)
+        distribution.put(encoder, chosen)
+        return chosen
+
+    return walk(prior, wanted.shape, quality, code), encoder.finish()
+
+
+def decode(prior: Prior, payload: bytes, shape: tuple[int, ...], quality: int) -> np.ndarray:
+    """Payload => symbols int64. Raises ValueError for bytes that cannot be one."""
+    decoder = Decoder(payload)
+    symbols = walk(prior, shape, quality, lambda _, distribution: distribution.take(decoder))
     decoder.finish()
     return symbols
 
 
-def latent_bits(symbols: np.ndarray, prior: LatentPrior, quality: int) -> float:
-    """The cross-entropy of `encode_latents`' choices in bits: what a perfect coder would write."""
-    values, known = np.zeros_like(symbols), np.zeros(symbols.shape, dtype=bool)
+def cross_entropy(prior: Prior, symbols: np.ndarray, quality: int) -> float:
+    """Bits that a perfect coder would write for these symbols."""
     total = 0.0
-    for index, place in enumerate(prior.places(_shape3(symbols), quality)):
-        rows, offsets = prior.predict(values, known, index, quality)
-        entries, excess = to_entries(prior.tables, rows, symbols[place].ravel() - offsets)
-        total += float(prior.tables.bits(rows, entries).sum()) + escape_bits(excess)
-        values[place] = symbols[place] * step(quality)
-        known[place] = True
+
+    def code(place: Place, distribution: Distribution) -> np.ndarray:
+        nonlocal total
+        here = symbols[place].ravel()
+        total += distribution.bits(here)
+        return here
+
+    walk(prior, symbols.shape, quality, code)
     return total
-
-
-def encode_indices(indices: np.ndarray, prior: IndexPrior) -> bytes:
-    """Code indices int64 (h, w) => payload."""
-    encoder = SymbolEncoder()
-    values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
-    for index, place in enumerate(prior.places(_shape2(indices))):
-        found = prior.predict(values, known, index)
-        if isinstance(found, np.ndarray):
-            encoder.put(prior.tables, found, indices[place].ravel())
-        else:
-            encoder.put_each(found, indices[place].ravel())
-        values[place] = indices[place]
-        known[place] = True
-    assert known.all()
-    return encoder.finish()
-
-
-def decode_indices(payload: bytes, prior: IndexPrior, shape: Shape2) -> np.ndarray:
-    """Payload => code indices int64 (h, w). Raises ValueError for bytes that cannot be one."""
-    decoder = SymbolDecoder(payload)
-    values, known = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
-    for index, place in enumerate(prior.places(shape)):
-        found = prior.predict(values, known, index)
-        if isinstance(found, np.ndarray):
-            taken = decoder.take(prior.tables, found)
-        else:
-            taken = decoder.take_each(found)
-        values[place] = taken.reshape(values[place].shape)
-        known[place] = True
-    decoder.finish()
-    return values
-
-
-def index_bits(indices: np.ndarray, prior: IndexPrior) -> float:
-    """The cross-entropy of `encode_indices`' choices in bits."""
-    values, known = np.zeros_like(indices), np.zeros(indices.shape, dtype=bool)
-    total = 0.0
-    for index, place in enumerate(prior.places(_shape2(indices))):
-        found, entries = prior.predict(values, known, index), indices[place].ravel()
-        if isinstance(found, np.ndarray):
-            total += float(prior.tables.bits(found, entries).sum())
-        else:
-            start = 0
-            for part in found:
-                chosen = part[np.arange(len(part)), entries[start : start + len(part)]]
-                total += float((np.log2(part.sum(axis=1)) - np.log2(chosen)).sum())
-                start += len(part)
-        values[place] = indices[place]
-        known[place] = True
-    return total
-
-
-def _shape3(symbols: np.ndarray) -> Shape3:
-    channels, height, width = symbols.shape
-    return channels, height, width
-
-
-def _shape2(indices: np.ndarray) -> Shape2:
-    height, width = indices.shape
-    return height, width

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.fitting.fit import Kind
-from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, Prior, save_prior
+from ldm_ae.codec.priors.base import Prior
+from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, save_prior
 from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.load import STEM

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_ae.codec.fitting.fit import Kind, fit_prior
-from ldm_ae.codec.priors.file import Prior
+from ldm_ae.codec.priors.base import Prior
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE

@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ldm_ae.codec.fitting.examples import Examples, collect, conditions, schedule
-from ldm_ae.codec.format.coder import escape_bits, to_entries
-from ldm_ae.codec.format.ladder import NUM_QUALITIES, STEPS, UNITS_PER_DEVIATION
-from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
-from ldm_ae.codec.priors.base import require_scale
+from ldm_ae.codec.fitting.counts import fit_scale
+from ldm_ae.codec.fitting.descent import descend, initial_weights
+from ldm_ae.codec.fitting.examples import Examples, collect, conditions
+from ldm_ae.codec.format.ladder import (
+    NUM_QUALITIES,
+    STEPS,
+    UNITS_PER_DEVIATION,
+    largest_symbol,
+)
 from ldm_ae.codec.priors.context import (
     LEAST_SCALE,
     NUM_FRACTIONS,
@@ -24,27 +28,19 @@ from ldm_ae.codec.priors.context import (
     to_rows,
 )
 from ldm_ae.codec.priors.context_net import (
-    Sizes,
-    causal_masks,
+    FITTED,
     groups,
-    head_shapes,
-    initial_weights,
+    latent_shapes,
     run_head,
     run_trunk,
-    trunk_shapes,
 )
-from ldm_ae.codec.priors.context_passes import NUM_KINDS
-from ldm_ae.codec.priors.integer_net import (
-    FLOAT,
-    INTEGER,
-    Arithmetic,
-    Weights,
-    from_integers,
-    to_integers,
-)
+from ldm_ae.codec.priors.distributions import Signed
+from ldm_ae.codec.priors.frequencies import integer_counts
+from ldm_ae.codec.priors.integer_net import FLOAT, INTEGER, Arithmetic, Weights, freeze
+from ldm_ae.codec.priors.refinement import NUM_KINDS
+from ldm_ae.codec.priors.tables import FrequencyTables
 
 _BATCH = 1024  # positions per network and step
-_LEARNING_RATE = 3e-3
 _COARSEST = 8  # qualities below code next to nothing
 _RIDGE = 1e-3
 _LEAST_PROBABILITY = 2.0**-16
@@ -59,25 +55,17 @@ def fit_context(latents: Sequence[np.ndarray], steps: int, seed: int) -> Context
     One prior serves all qualities: each example is rounded to the step of a random one. Raises
     ValueError for latents that do not vary.
     """
-    values = np.concatenate([item.reshape(len(item), -1) for item in latents], axis=1)
-    centre = values.mean(axis=1, dtype=np.float64)
-    unit = float(np.sqrt(values.var(axis=1, dtype=np.float64).mean())) / UNITS_PER_DEVIATION
-    require_scale(unit, centre)
-    generator = torch.Generator().manual_seed(seed)
-    deviation = unit * UNITS_PER_DEVIATION
+    scale = fit_scale(latents)
+    centre, deviation = scale.centre[:, None, None], scale.unit * UNITS_PER_DEVIATION
     scaled = [
-        torch.from_numpy(((item - centre[:, None, None]) / deviation).astype(np.float32))
-        for item in latents
+        torch.from_numpy(((item - centre) / deviation).astype(np.float32)) for item in latents
     ]
+    generator = torch.Generator().manual_seed(seed)
     # Values in a caller's inference mode could not be differentiated.
     with torch.inference_mode(False), torch.enable_grad():
         examples = collect(scaled, scaled, generator)
         nets = train(examples, steps, generator)
-    weights = [
-        {name: from_integers(name, to_integers(weight)) for name, weight in net.items()}
-        for net in nets
-    ]
-    prior = ContextPrior(unit, centre, scale_tables(), weights)
+    prior = ContextPrior(scale_tables(), [freeze(net) for net in nets], scale=scale)
     _report(prior, nets, examples, generator)
     return prior
 
@@ -87,31 +75,30 @@ def train(
 ) -> list[dict[str, Tensor]]:
     """The three networks' weights in float."""
     channels = examples[0].targets.shape[1]
-    sizes = Sizes()
-    shapes = trunk_shapes(channels, channels, sizes) | head_shapes(channels, sizes)
-    masks = causal_masks(channels, sizes)
-    nets = [initial_weights(shapes, generator) for _ in examples]
+    masks = causal_masks(channels)
+    nets = [initial_weights(latent_shapes(channels), generator) for _ in examples]
     for net, each in zip(nets, examples, strict=True):
         if len(each):
             start_linear(net, each, generator)
-    parameters = [weight.requires_grad_() for net in nets for weight in net.values()]
-    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE, betas=(0.9, 0.99))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
     told = conditions()
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for net, each in zip(nets, examples, strict=True):
-            if len(each):
-                batch = each.draw(_BATCH, generator)
-                quality = torch.randint(_COARSEST, NUM_QUALITIES, (_BATCH,), generator=generator)
-                bits = net_bits(_masked(net, masks), batch, quality, told)
-                loss = loss + each.share * bits.mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        scheduler.step()
-    return [{name: weight.detach() for name, weight in _masked(net, masks).items()} for net in nets]
+
+    def bits(index: int, batch: Examples) -> Tensor:
+        quality = torch.randint(_COARSEST, NUM_QUALITIES, (len(batch),), generator=generator)
+        return net_bits(_masked(nets[index], masks), batch, quality, told)
+
+    parameters = [weight for net in nets for weight in net.values()]
+    descend(parameters, examples, bits, _BATCH, steps, generator)
+    return [_masked(net, masks) for net in nets]
+
+
+def causal_masks(channels: int) -> dict[str, Tensor]:
+    """1 where a weight may be other than zero, for the weights on values at the same place."""
+    group = torch.zeros(channels)
+    for index, members in enumerate(groups(channels)):
+        group[members] = index
+    earlier = (group[:, None] > group[None, :]).float()
+    units = earlier.repeat_interleave(FITTED.per_channel, dim=0)
+    return {"mean_here": earlier, "head_here": units}
 
 
 @torch.no_grad()
@@ -226,9 +213,8 @@ def compare(
         found = outputs(frozen, drawn, qualities, told, INTEGER)
         values, mean, scale = (part.flatten().numpy().astype(np.int64) for part in found)
         rows, offsets = to_rows(mean, scale, size)
-        entries, excess = to_entries(prior.tables, rows, values // size - offsets)
-        bits = float(prior.tables.bits(rows, entries).sum()) + escape_bits(excess)
-        integers += each.share * bits / len(values)
+        distribution = Signed(prior.tables, rows, offsets, largest_symbol(quality))
+        integers += each.share * distribution.bits(values // size) / len(values)
     return floats, integers
 
 

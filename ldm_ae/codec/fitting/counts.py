@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
-from ldm_ae.codec.format.ladder import STEPS, UNITS_PER_DEVIATION
-from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
-from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts, require_scale
+from ldm_ae.codec.format.ladder import STEPS, UNITS_PER_DEVIATION, Scale
+from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
+from ldm_ae.codec.priors.frequencies import integer_counts
+from ldm_ae.codec.priors.tables import FrequencyTables
 
 _TAIL_SHARE = 0.01  # of the Laplace tail, so that no distance is out of the question
 _ESCAPED = 2e-5  # at most this probability is left to the escape
 
 
-def fit_factorised(latents: Iterable[np.ndarray]) -> FactorisedPrior:
+def fit_scale(latents: Sequence[np.ndarray]) -> Scale:
+    """From latents (C, h, w) of any sizes. Raises ValueError for some that do not vary."""
+    values = _by_channel(latents)
+    deviation = float(np.sqrt(values.var(axis=1).mean()))
+    return Scale(deviation / UNITS_PER_DEVIATION, values.mean(axis=1))
+
+
+def fit_factorised(latents: Sequence[np.ndarray]) -> FactorisedPrior:
     """From latents (C, h, w) of any sizes, at least a few hundred values a channel.
 
     Each channel's density is a Gaussian kernel estimate with a Laplace tail, summed over the
     intervals of each step. Raises ValueError for latents that do not vary.
     """
-    values = np.concatenate([item.reshape(len(item), -1) for item in latents], axis=1)
-    values = values.astype(np.float64)  # (C, n)
-    centre = values.mean(axis=1)
-    unit = float(np.sqrt(values.var(axis=1).mean())) / UNITS_PER_DEVIATION
-    require_scale(unit, centre)
-    rows = []
-    for channel in (values - centre[:, None]) / unit:
+    scale, rows = fit_scale(latents), []
+    for channel in (_by_channel(latents) - scale.centre[:, None]) / scale.unit:
         density = _density(channel)
         rows += [_table(density, size) for size in STEPS]
-    return FactorisedPrior(unit, centre, FrequencyTables.of(rows))
+    return FactorisedPrior(FrequencyTables.of(rows), scale=scale)
 
 
-def fit_index_counts(indices: Iterable[np.ndarray], num_codes: int) -> IndexCounts:
+def fit_index_counts(indices: Sequence[np.ndarray], num_codes: int) -> IndexCounts:
     """From int arrays of indices in [0, num_codes); codes that never came count half."""
     found = np.zeros(num_codes, dtype=np.int64)
     for item in indices:
         found += np.bincount(item.ravel(), minlength=num_codes)
     total = max(1 << 16, 1 << (int(num_codes - 1).bit_length() + 6))
-    counts = integer_counts(found + 0.5, total)
-    return IndexCounts(num_codes, FrequencyTables.of([counts]))
+    return IndexCounts(FrequencyTables.of([integer_counts(found + 0.5, total)]))
+
+
+def _by_channel(latents: Sequence[np.ndarray]) -> np.ndarray:
+    """Latents (C, h, w) => float64 (C, n)."""
+    values = np.concatenate([item.reshape(len(item), -1) for item in latents], axis=1)
+    return values.astype(np.float64)
 
 
 def _density(units: np.ndarray) -> np.ndarray:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_ae.codec.format.ladder import NUM_QUALITIES, STEPS
-from ldm_ae.codec.priors.context_passes import (
+from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE
+from ldm_ae.codec.priors.refinement import (
     NUM_CONDITIONS,
     NUM_KINDS,
     NUM_NETS,
@@ -18,9 +19,7 @@ from ldm_ae.codec.priors.context_passes import (
     condition,
     step_octaves,
 )
-from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE
 
-_WARMUP = 20
 _MAX_NUMBERS = 1 << 24  # per network; beyond it, positions are drawn at random
 
 
@@ -55,20 +54,24 @@ def collect(
             totals[each.net] += rows * cols
     width = 9 * (4 * len(values[0]) + 4)
     kept = min(1.0, _MAX_NUMBERS / (width * max(totals)))
-    parts: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in range(NUM_NETS)]
+    empty = (
+        torch.zeros(0, width),
+        torch.zeros(0, len(targets[0]), dtype=targets[0].dtype),
+        torch.zeros(0, dtype=torch.int64),
+    )
+    parts = [[empty] for _ in range(NUM_NETS)]
     for grid, target in zip(values, targets, strict=True):
         for each in all_passes(*grid.shape[1:]):
-            seen = each.seen(each.cells(grid, 1.0), each.size(*grid.shape[1:]))
-            here = target[(slice(None), *each.place())].flatten(1)
-            chosen = torch.rand(here.shape[1], generator=generator) <= kept
-            kinds = torch.full((int(chosen.sum()),), each.kind)
-            parts[each.net].append((seen[:, chosen].T, here[:, chosen].T, kinds))
+            seen = torch.cat(list(each.seen(grid[:, *each.grid], 1.0)), dim=1).T
+            here = target[:, *each.place].flatten(1).T
+            chosen = torch.rand(len(here), generator=generator) <= kept
+            seen = F.pad(seen[chosen], (0, width - seen.shape[1]))  # corners not known are 0
+            kinds = torch.full((len(seen),), each.kind)
+            parts[each.net].append((seen, here[chosen], kinds))
     found = []
     for net, total in zip(parts, totals, strict=True):
-        empty = (torch.zeros(0, width), torch.zeros(0, len(targets[0])).to(targets[0].dtype))
-        columns = zip(*net, strict=True) if net else ((part,) for part in (*empty, torch.zeros(0)))
-        seen, here, kinds = (torch.cat(part) for part in columns)
-        found.append(Examples(seen, here, kinds.long(), total / sum(totals)))
+        seen, here, kinds = (torch.cat(part) for part in zip(*net, strict=True))
+        found.append(Examples(seen, here, kinds, total / sum(totals)))
     return found
 
 
@@ -78,8 +81,3 @@ def conditions() -> Tensor:
     told = [condition(kind, step_octaves(size)) for kind in range(NUM_KINDS) for size in STEPS]
     table = torch.tensor(told, dtype=torch.float32) / ACTIVATION_ONE
     return table.view(NUM_KINDS, NUM_QUALITIES, NUM_CONDITIONS)
-
-
-def schedule(step: int, steps: int) -> float:
-    """The factor on the learning rate: a short rise, then half a cosine."""
-    return min(1.0, (step + 1) / _WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1)))

@@ -10,7 +10,7 @@ import numpy as np
 from ldm_ae.codec.fitting.context import fit_context
 from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
 from ldm_ae.codec.fitting.index import fit_index_context
-from ldm_ae.codec.priors.file import Prior
+from ldm_ae.codec.priors.base import Prior
 
 Kind = Literal["factorised", "context"]
 CONTEXT_STEPS = 500

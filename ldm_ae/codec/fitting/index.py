@@ -11,22 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_ae.codec.fitting.counts import fit_index_counts
-from ldm_ae.codec.fitting.examples import Examples, collect, schedule
-from ldm_ae.codec.priors.context_net import (
-    Sizes,
-    feature_shapes,
-    initial_weights,
-    run_features,
-    trunk_shapes,
-)
-from ldm_ae.codec.priors.context_passes import NUM_KINDS, condition
+from ldm_ae.codec.fitting.descent import descend, initial_weights
+from ldm_ae.codec.fitting.examples import Examples, collect
+from ldm_ae.codec.priors.context_net import index_shapes, run_features
 from ldm_ae.codec.priors.index import ContextIndexPrior
-from ldm_ae.codec.priors.integer_net import ACTIVATION_ONE, FLOAT, LIMIT, from_integers, to_integers
+from ldm_ae.codec.priors.integer_net import (
+    ACTIVATION_ONE,
+    FLOAT,
+    LIMIT,
+    freeze,
+)
+from ldm_ae.codec.priors.refinement import NUM_KINDS, condition
 
 _MAX_DIMENSIONS = 6  # of the space in which codes are neighbours
 _NUM_LEARNED = 16  # weights of a code beyond those of its place in that space
 _MAX_BATCH, _MAX_LOGITS = 512, 1 << 19
-_LEARNING_RATE = 3e-3
 _RIDGE = 1e-3
 
 
@@ -48,15 +47,9 @@ def fit_index_context(
         examples = collect(planes, [item[None] for item in targets], generator)
         codes = code_weights(places, torch.from_numpy(shares).float(), generator)
         nets = train(examples, places, codes, steps, generator)
-    return ContextIndexPrior(
-        rounded.to(torch.int16).numpy(),
-        from_integers("codes", to_integers(codes)),
-        [
-            {name: from_integers(name, to_integers(weight)) for name, weight in net.items()}
-            for net in nets
-        ],
-        counts.tables,
-    )
+    [*weights, weight] = [freeze(net) for net in (*nets, {"codes": codes})]
+    vectors = rounded.to(torch.int16).numpy()
+    return ContextIndexPrior(counts.tables, vectors, weight["codes"], weights)
 
 
 def places_of(vectors: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -86,33 +79,19 @@ def train(
     generator: torch.Generator,
 ) -> list[dict[str, Tensor]]:
     """The three networks' weights in float; `codes` is fitted in place."""
-    sizes, num_features = Sizes(), codes.shape[1]
-    shapes = trunk_shapes(places.shape[1], num_features, sizes)
-    shapes |= feature_shapes(num_features, sizes)
+    shapes = index_shapes(places.shape[1], codes.shape[1])
     nets = [initial_weights(shapes, generator) for _ in examples]
     for net, each in zip(nets, examples, strict=True):
         if len(each):
             start_gaussian(net, each, places, generator)
-    parameters = [codes, *(weight for net in nets for weight in net.values())]
-    for parameter in parameters:
-        parameter.requires_grad_()
-    optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE, betas=(0.9, 0.99))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
     batch_size = max(32, min(_MAX_BATCH, _MAX_LOGITS // len(codes)))
     told = torch.tensor([condition(kind, 0) for kind in range(NUM_KINDS)]) / ACTIVATION_ONE
-    for _ in range(steps):
-        loss = torch.zeros(())
-        for net, each in zip(nets, examples, strict=True):
-            if len(each):
-                batch = each.draw(batch_size, generator)
-                loss = loss + each.share * net_bits(net, codes, batch, told).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        scheduler.step()
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+
+    def bits(index: int, batch: Examples) -> Tensor:
+        return net_bits(nets[index], codes, batch, told)
+
+    parameters = [codes, *(weight for net in nets for weight in net.values())]
+    descend(parameters, examples, bits, batch_size, steps, generator)
     return nets
 
 

@@ -1,5 +1,7 @@
 """Qualities: which step of the latents each one stands for. Part of the file format."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 # In units of 1/256 of the latents' overall deviation: from 8 deviations to 1/32 of one, about
@@ -26,25 +28,32 @@ def step(quality: int) -> int:
     return STEPS[quality]
 
 
-def in_steps(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
-    """Latents (C, h, w) => (z - centre) / (K unit) in float64, clipped to what symbols can hold.
-
-    centre: (C,). Raises ValueError for latents that are not finite.
-    """
-    if not np.isfinite(latents).all():
-        raise ValueError("the latents are not finite: the image or the weights are broken")
-    size = step(quality)
-    scaled = (latents.astype(np.float64) - centre[:, None, None]) / (size * unit)
-    most = MAX_VALUE // size
-    return scaled.clip(-most, most)
+def largest_symbol(quality: int) -> int:
+    """The magnitude that no symbol of this quality exceeds."""
+    return MAX_VALUE // step(quality)
 
 
-def quantise(latents: np.ndarray, centre: np.ndarray, unit: float, quality: int) -> np.ndarray:
-    """Latents (C, h, w) => the nearest symbols, int64 of the same shape. Raises ValueError as
-    `in_steps`."""
-    return np.rint(in_steps(latents, centre, unit, quality)).astype(np.int64)
+@dataclass(frozen=True)
+class Scale:
+    """Where a model's latents lie: unit, 1/256 of their overall deviation, and centre (C,)."""
 
+    unit: float
+    centre: np.ndarray
 
-def dequantise(values: np.ndarray, centre: np.ndarray, unit: float) -> np.ndarray:
-    """Values in units (C, h, w) => latents float32, centre + value * unit."""
-    return (values * unit + centre[:, None, None]).astype(np.float32)
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.unit) and self.unit > 0 and np.isfinite(self.centre).all()):
+            raise ValueError(f"prior: unit={self.unit} must be positive, and centre finite")
+
+    def in_steps(self, latents: np.ndarray, quality: int) -> np.ndarray:
+        """Latents (C, h, w) => (z - centre) / (K unit) in float64, clipped to what symbols can
+        hold. Raises ValueError for latents that are not finite."""
+        if not np.isfinite(latents).all():
+            raise ValueError("the latents are not finite: the image or the weights are broken")
+        size = step(quality)
+        scaled = (latents.astype(np.float64) - self.centre[:, None, None]) / (size * self.unit)
+        return scaled.clip(-largest_symbol(quality), largest_symbol(quality))
+
+    def latents(self, symbols: np.ndarray, quality: int) -> np.ndarray:
+        """Symbols int64 (C, h, w) => latents float32, centre + s K unit."""
+        values = symbols * step(quality) * self.unit
+        return (values + self.centre[:, None, None]).astype(np.float32)

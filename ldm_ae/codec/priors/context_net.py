@@ -3,20 +3,24 @@
 Two layers see the known corners of the 3x3 cells around it. For latents, a head then gives,
 channel after channel, the mean and the log2 scale of the value, from the layers' features and the
 channels before it at the same place; for code indices, features that the codes are weighed by.
-All of it runs in float and in integers, as `Arithmetic`
-says; weights are matrices (out, in), activations (in, P) with a column for each position.
+All of it runs in float and in integers, as `Arithmetic` says; weights are matrices (out, in),
+activations (in, P) with a column for each position.
 """
 
 import itertools
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from ldm_ae.codec.priors.context_passes import NUM_CONDITIONS
-from ldm_ae.codec.priors.integer_net import Arithmetic, Weights
+from ldm_ae.codec.priors.arrays import Arrays, array
+from ldm_ae.codec.priors.integer_net import Arithmetic, Weights, from_integers
+from ldm_ae.codec.priors.refinement import NUM_CONDITIONS, NUM_NETS, condition
+
+MAX_WIDTH = 256  # of a layer in a file: a reader's time and memory grow with it
 
 Shapes = dict[str, tuple[int, int]]
 
@@ -30,7 +34,30 @@ class Sizes:
     per_channel: int = 16
 
 
-def trunk_shapes(channels: int, num_linear: int, sizes: Sizes) -> Shapes:
+FITTED = Sizes()
+
+
+def latent_shapes(channels: int, sizes: Sizes = FITTED) -> Shapes:
+    """Of the weights for latents."""
+    return _trunk_shapes(channels, channels, sizes) | {
+        "head": (channels * sizes.per_channel, sizes.second),
+        "head_here": (channels * sizes.per_channel, channels),
+        "head_condition": (channels * sizes.per_channel, NUM_CONDITIONS),
+        "out": (2 * channels, sizes.per_channel),
+        "out_condition": (2 * channels, NUM_CONDITIONS),
+        "mean_here": (channels, channels),
+    }
+
+
+def index_shapes(dimensions: int, num_features: int, sizes: Sizes = FITTED) -> Shapes:
+    """Of the weights for code indices."""
+    return _trunk_shapes(dimensions, num_features, sizes) | {
+        "features": (num_features, sizes.second),
+        "features_condition": (num_features, NUM_CONDITIONS),
+    }
+
+
+def _trunk_shapes(channels: int, num_linear: int, sizes: Sizes) -> Shapes:
     inputs = 9 * (4 * channels + 4)
     return {
         "first": (sizes.first, inputs),
@@ -41,34 +68,18 @@ def trunk_shapes(channels: int, num_linear: int, sizes: Sizes) -> Shapes:
     }
 
 
-def head_shapes(channels: int, sizes: Sizes) -> Shapes:
-    return {
-        "head": (channels * sizes.per_channel, sizes.second),
-        "head_here": (channels * sizes.per_channel, channels),
-        "head_condition": (channels * sizes.per_channel, NUM_CONDITIONS),
-        "out": (2 * channels, sizes.per_channel),
-        "out_condition": (2 * channels, NUM_CONDITIONS),
-        "mean_here": (channels, channels),
-    }
-
-
-def feature_shapes(num_features: int, sizes: Sizes) -> Shapes:
-    return {
-        "features": (num_features, sizes.second),
-        "features_condition": (num_features, NUM_CONDITIONS),
-    }
-
-
 def run_trunk(
     weights: Weights, seen: Tensor, condition: Tensor, arithmetic: Arithmetic
 ) -> tuple[Tensor, Tensor]:
-    """Features (second, P) and linear sums (L, P) of what is seen, columns (9 I, P).
+    """Features (second, P) and linear sums (L, P) of what is seen, columns (9 I, P); of the inputs
+    the first 9 I, since corners that are not known add nothing.
 
     condition: (NUM_CONDITIONS, P), or (NUM_CONDITIONS, 1) for the same at all positions.
     """
-    sums = weights["first"] @ seen + weights["first_condition"] @ condition
-    sums = weights["second"] @ arithmetic.rectify(sums) + weights["second_condition"] @ condition
-    return arithmetic.rectify(sums), weights["linear"] @ seen
+    first, linear = (weights[name][:, : len(seen)] for name in ("first", "linear"))
+    hidden = arithmetic.rectify(first @ seen + weights["first_condition"] @ condition)
+    sums = weights["second"] @ hidden + weights["second_condition"] @ condition
+    return arithmetic.rectify(sums), linear @ seen
 
 
 def run_head(
@@ -113,21 +124,39 @@ def groups(channels: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def causal_masks(channels: int, sizes: Sizes) -> dict[str, Tensor]:
-    """1 where a weight may be other than zero, for the weights on values at the same place."""
-    group = torch.zeros(channels)
-    for index, members in enumerate(groups(channels)):
-        group[members] = index
-    earlier = (group[:, None] > group[None, :]).float()
-    return {"mean_here": earlier, "head_here": earlier.repeat_interleave(sizes.per_channel, dim=0)}
-
-
-def initial_weights(shapes: Shapes, generator: torch.Generator) -> dict[str, Tensor]:
-    """He et al. 2015 before a ReLU; zeros in whatever adds to the outputs."""
-    random = ("first", "second", "head", "head_here")
+def to_arrays(nets: Sequence[Weights]) -> dict[str, np.ndarray]:
     return {
-        name: torch.randn(shape, generator=generator) * math.sqrt(2 / shape[1])
-        if name in random
-        else torch.zeros(shape)
-        for name, shape in shapes.items()
+        f"net{index}.{name}": weight.numpy().astype(np.int16)
+        for index, net in enumerate(nets)
+        for name, weight in net.items()
     }
+
+
+def sizes_of(arrays: Arrays) -> Sizes:
+    """The networks' layers, but for the head's. Raises ValueError for wider ones than the format
+    allows."""
+    second, first = array(arrays, "net0.second", np.int16, (None, None)).shape
+    require_width("net0.second", second)
+    require_width("net0.first", first)
+    return Sizes(first, second)
+
+
+def require_width(name: str, width: int) -> None:
+    if width > MAX_WIDTH:
+        raise ValueError(f"prior: {name} has {width} units, the format allows {MAX_WIDTH}")
+
+
+def from_arrays(arrays: Arrays, shapes: Shapes) -> list[Weights]:
+    """The networks' weights, checked."""
+    return [
+        {
+            name: from_integers(name, array(arrays, f"net{index}.{name}", np.int16, shape))
+            for name, shape in shapes.items()
+        }
+        for index in range(NUM_NETS)
+    ]
+
+
+def told(kind: int, step_octaves: int) -> Tensor:
+    """`condition` as the integer networks take it, (NUM_CONDITIONS, 1)."""
+    return torch.tensor(condition(kind, step_octaves), dtype=torch.float64)[:, None]

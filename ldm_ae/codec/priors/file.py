@@ -9,8 +9,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts, IndexPrior, LatentPrior
+from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.context import ContextPrior
+from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
 from ldm_ae.codec.priors.index import ContextIndexPrior
 from ldm_ae.files import replacing
 
@@ -19,12 +20,8 @@ EARLIER_PRIORS = "prior.*.safetensors"  # replaced ones, by the digest of the fi
 FORMAT_VERSION = "1"
 _MAX_BYTES = 1 << 26  # a larger file is no prior, and is not read
 
-Prior = LatentPrior | IndexPrior
 PRIORS: dict[str, type[Prior]] = {
-    FactorisedPrior.name: FactorisedPrior,
-    ContextPrior.name: ContextPrior,
-    IndexCounts.name: IndexCounts,
-    ContextIndexPrior.name: ContextIndexPrior,
+    prior.name: prior for prior in (FactorisedPrior, ContextPrior, IndexCounts, ContextIndexPrior)
 }
 
 

@@ -65,3 +65,8 @@ def from_integers(name: str, weight: np.ndarray) -> Tensor:
             f" {-LIMIT} to {LIMIT} and at most {_MAX_TERMS} inputs"
         )
     return torch.from_numpy(weight.astype(np.float64))
+
+
+def freeze(weights: Weights) -> Weights:
+    """A fitted network as the integers that stand for it, in float64."""
+    return {name: from_integers(name, to_integers(weight)) for name, weight in weights.items()}

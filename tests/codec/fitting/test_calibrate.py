@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ldm_ae.codec.contents import Content
 from ldm_ae.codec.fitting.calibrate import Samples, calibrate, calibration_images, fit
 
 
@@ -34,8 +35,8 @@ def test_a_fitted_prior_beats_another_models(make_codec, picture, family: str) -
     bits = {}
     for name, images in (("own", photos), ("flat", flat)):
         prior = calibrate(codec.model, images)
-        content = type(codec.content)(codec.model, prior)
-        bits[name] = content.bits(content.symbols(analysis.content, 40), 40)
+        content = Content(codec.model, prior)
+        bits[name] = content.bits(content.pack(analysis.content, 40)[0], 40)
     assert bits["own"] < bits["flat"]
 
 

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ldm_ae.codec.format.ladder import MAX_VALUE, STEPS, dequantise, quantise, step
+from ldm_ae.codec.format.ladder import MAX_VALUE, STEPS, Scale, largest_symbol, step
 
 
 def test_steps_never_change() -> None:
@@ -24,18 +24,27 @@ def test_unknown_qualities_are_named(quality: int) -> None:
 @pytest.mark.parametrize("quality", [0, 31, 63])
 def test_error_is_at_most_half_a_step(quality: int) -> None:
     latents = np.random.default_rng(0).normal(3, 2, (2, 5, 7)).astype(np.float32)
-    centre, unit = np.array([3.0, 2.5]), 2 / 256
-    symbols = quantise(latents, centre, unit, quality)
-    assert symbols.dtype == np.int64
-    back = dequantise(symbols * step(quality), centre, unit)
-    assert np.abs(back - latents).max() <= step(quality) * unit / 2 * (1 + 1e-6)
+    scale = Scale(2 / 256, np.array([3.0, 2.5]))
+    symbols = np.rint(scale.in_steps(latents, quality)).astype(np.int64)
+    back = scale.latents(symbols, quality)
+    assert back.dtype == np.float32
+    assert np.abs(back - latents).max() <= step(quality) * scale.unit / 2 * (1 + 1e-6)
 
 
 def test_huge_latents_are_clipped_and_broken_ones_refused() -> None:
     latents = np.array([1e30, -1e30, 0.0], dtype=np.float32).reshape(1, 1, 3)
-    symbols = quantise(latents, np.zeros(1), 1e-3, 63)
-    assert np.abs(symbols * step(63)).max() <= MAX_VALUE
-    assert symbols.ravel().tolist() == [MAX_VALUE // 8, -(MAX_VALUE // 8), 0]
+    scale = Scale(1e-3, np.zeros(1))
+    most = largest_symbol(63)
+    assert most * step(63) <= MAX_VALUE < (most + 1) * step(63)
+    assert scale.in_steps(latents, 63).ravel().tolist() == [most, -most, 0]
     latents[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        quantise(latents, np.zeros(1), 1e-3, 63)
+        scale.in_steps(latents, 63)
+
+
+@pytest.mark.parametrize(
+    ("unit", "centre"), [(0.0, 0.0), (np.nan, 0.0), (-1.0, 0.0), (1.0, np.inf)]
+)
+def test_broken_scales_are_refused(unit: float, centre: float) -> None:
+    with pytest.raises(ValueError, match="must be positive, and centre finite"):
+        Scale(unit, np.array([centre]))

@@ -10,14 +10,15 @@ from ldm_ae.codec.fitting.context import compare, train
 from ldm_ae.codec.fitting.counts import fit_factorised
 from ldm_ae.codec.fitting.examples import collect
 from ldm_ae.codec.fitting.fit import fit_prior
-from ldm_ae.codec.format.ladder import MAX_VALUE, quantise
-from ldm_ae.codec.passes import decode_latents, encode_latents, latent_bits
-from ldm_ae.codec.priors import context_passes
+from ldm_ae.codec.format.ladder import MAX_VALUE
+from ldm_ae.codec.passes import cross_entropy, decode, encode, walk
+from ldm_ae.codec.priors import refinement
 from ldm_ae.codec.priors.base import Place
 from ldm_ae.codec.priors.context import ContextPrior, to_rows
-from ldm_ae.codec.priors.context_passes import all_passes
+from ldm_ae.codec.priors.distributions import Signed
 from ldm_ae.codec.priors.file import load_prior, save_prior
-from ldm_ae.codec.priors.integer_net import from_integers, to_integers
+from ldm_ae.codec.priors.integer_net import freeze
+from ldm_ae.codec.priors.refinement import all_passes
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 
@@ -44,60 +45,79 @@ def prior(samples: list[np.ndarray]) -> ContextPrior:
     return found
 
 
+def nearest(latents: np.ndarray, prior: ContextPrior, quality: int) -> np.ndarray:
+    return np.rint(prior.scale.in_steps(latents, quality)).astype(np.int64)
+
+
 def octaves(size: int) -> int:
     return math.floor(256 * math.log2(size / 256) + 1e-9)
 
 
 def symbols(prior: ContextPrior, shape: tuple[int, int], quality: int, seed: int = 99):
-    return quantise(field(*shape, seed), prior.centre, prior.unit, quality)
+    return nearest(field(*shape, seed), prior, quality)
 
 
 @pytest.mark.parametrize("quality", [24, 46, 60])
 def test_context_saves_bits(prior: ContextPrior, samples: list[np.ndarray], quality: int) -> None:
     factorised = fit_factorised(samples)
     found = symbols(prior, (48, 48), quality)
-    assert latent_bits(found, prior, quality) < 0.8 * latent_bits(found, factorised, quality)
+    assert cross_entropy(prior, found, quality) < 0.8 * cross_entropy(factorised, found, quality)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("quality", [0, 30, 63])
 def test_round_trip(prior: ContextPrior, shape: tuple[int, int], quality: int) -> None:
     found = symbols(prior, shape, quality)
-    payload = encode_latents(found, prior, quality)
-    assert (decode_latents(payload, prior, (3, *shape), quality) == found).all()
-    assert len(payload) * 8 <= latent_bits(found, prior, quality) * 1.01 + 64
+    payload = encode(prior, found, quality)[1]
+    assert (decode(prior, payload, (3, *shape), quality) == found).all()
+    assert len(payload) * 8 <= cross_entropy(prior, found, quality) * 1.01 + 64
 
 
 def test_extreme_values_round_trip(prior: ContextPrior) -> None:
     rng = np.random.default_rng(0)
     found = rng.choice([-(MAX_VALUE // 8), 0, MAX_VALUE // 8], (3, 6, 7))
-    payload = encode_latents(found, prior, 63)
-    assert (decode_latents(payload, prior, (3, 6, 7), 63) == found).all()
+    payload = encode(prior, found, 63)[1]
+    assert (decode(prior, payload, (3, 6, 7), 63) == found).all()
 
 
-def all_rows(prior: ContextPrior, found: np.ndarray, size: int, quality: int) -> list[np.ndarray]:
-    values, known, parts = np.zeros_like(found), np.zeros(found.shape, dtype=bool), []
-    for index, place in enumerate(prior.places(found.shape, quality)):
-        parts += prior.predict(values, known, index, quality)
-        values[place] = found[place] * size
-        known[place] = True
+def all_rows(prior: ContextPrior, found: np.ndarray, quality: int) -> list[np.ndarray]:
+    """Rows and offsets of each pass."""
+    parts: list[np.ndarray] = []
+
+    def code(place: Place, distribution: Signed) -> np.ndarray:
+        parts.extend([distribution.rows, distribution.offsets])
+        return found[place]
+
+    walk(prior, found.shape, quality, code)
     return parts
 
 
-def test_rows_do_not_depend_on_threads_or_on_what_was_asked_before(prior: ContextPrior) -> None:
+def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all((a == b).all() for a, b in zip(one, other, strict=True))
+
+
+def test_rows_do_not_depend_on_threads(prior: ContextPrior) -> None:
     found = symbols(prior, (33, 40), 46)
-    fresh = ContextPrior.from_arrays(prior.to_arrays())
-    before, expected = torch.get_num_threads(), all_rows(prior, found, 36, 46)
+    before, expected = torch.get_num_threads(), all_rows(prior, found, 46)
     try:
         torch.set_num_threads(2 if before == 1 else 1)
-        again = all_rows(fresh, found, 36, 46)
+        assert equal(all_rows(prior, found, 46), expected)
     finally:
         torch.set_num_threads(before)
-    assert all((a == b).all() for a, b in zip(expected, again, strict=True))
-    all_rows(prior, symbols(prior, (9, 9), 46, seed=1), 36, 46)
-    assert all(
-        (a == b).all() for a, b in zip(expected, all_rows(prior, found, 36, 46), strict=True)
-    )
+
+
+def test_walks_side_by_side_do_not_disturb_each_other(prior: ContextPrior) -> None:
+    """5x6 and 6x5 fill the same padded cells."""
+    wanted = {(5, 6): symbols(prior, (5, 6), 40), (6, 5): symbols(prior, (6, 5), 46, seed=1)}
+    alone = {shape: all_rows(prior, found, 40) for shape, found in wanted.items()}
+    both = {shape: np.zeros_like(found) for shape, found in wanted.items()}
+    rows: dict[tuple[int, int], list[np.ndarray]] = {shape: [] for shape in wanted}
+    steps = zip(*(prior.passes(found, 40) for found in both.values()), strict=True)
+    for step in steps:
+        for shape, (place, distribution) in zip(wanted, step, strict=True):
+            rows[shape] += [distribution.rows, distribution.offsets]
+            both[shape][place] = wanted[shape][place]
+    assert all(equal(rows[shape], alone[shape]) for shape in wanted)
 
 
 @pytest.mark.parametrize(("quality", "size"), [(3, 1573), (24, 248), (46, 36), (63, 8)])
@@ -120,64 +140,44 @@ def test_rows_are_those_of_the_format(
             expected += [np.array(part) for part in zip(*pairs, strict=True)]
             for y, x in positions:
                 values[channel, y, x] = found[channel, y, x] * size
-    rows = all_rows(prior, found, size, quality)
-    assert all((a == b).all() for a, b in zip(rows, expected, strict=True))
-
-
-def test_grids_of_equal_cells_but_other_sizes_are_told_apart(prior: ContextPrior) -> None:
-    """5x6 and 6x5 fill the same padded cells; what one left behind must not serve the other."""
-    last = {shape: len(prior.places((3, *shape), 40)) - 1 for shape in ((5, 6), (6, 5))}
-    wanted = {}
-    for shape, index in last.items():
-        alone = ContextPrior.from_arrays(prior.to_arrays())
-        wanted[shape] = predict_flat(alone, shape, index)
-    for shape, index in (*last.items(), *last.items()):
-        assert (predict_flat(prior, shape, index) == wanted[shape]).all()
-
-
-def predict_flat(prior: ContextPrior, shape: tuple[int, int], index: int) -> np.ndarray:
-    values = np.zeros((3, *shape), dtype=np.int64)
-    return np.stack(prior.predict(values, values == 0, index, 40))
+    assert equal(all_rows(prior, found, quality), expected)
 
 
 def test_large_grids_are_seen_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     values = torch.randn(2, 17, 23)
     for each in all_passes(17, 23)[1:]:
-        cells, size = each.cells(values, 1.0), each.size(17, 23)
-        whole = each.seen(cells, size)
-        monkeypatch.setattr(context_passes, "_MAX_NUMBERS", 9 * len(cells) * cells.shape[2] * 2)
-        pieces = list(each.pieces(cells, size))
+        grid = values[:, *each.grid]
+        (whole,) = each.seen(grid, 1.0)
+        cells = -(-grid.shape[2] // 2)
+        monkeypatch.setattr(refinement, "_MAX_NUMBERS", len(whole) * cells * 2)
+        pieces = list(each.seen(grid, 1.0))
         monkeypatch.undo()
-        assert len(pieces) == -(-size[0] // 2)
+        assert len(pieces) == -(-each.size(17, 23)[0] // 2)
         assert torch.equal(torch.cat(pieces, dim=1), whole)
-
-
-def holds(place: Place, shape: tuple[int, ...], position: tuple[int, ...]) -> bool:
-    return all(
-        index in range(size)[part] for part, size, index in zip(place, shape, position, strict=True)
-    )
 
 
 def test_places_are_disjoint_and_together_everything(prior: ContextPrior) -> None:
     for shape in SHAPES:
         counts = np.zeros((3, *shape), dtype=int)
-        for place in prior.places(counts.shape, 40):
+        for place, _ in prior.passes(np.zeros_like(counts), 40):
             counts[place] += 1
         assert (counts == 1).all()
 
 
-def test_a_channel_sees_only_channels_before_it(prior: ContextPrior) -> None:
-    values, known = np.zeros((3, 8, 8), dtype=np.int64), np.ones((3, 8, 8), dtype=bool)
-    middle = next(
-        index
-        for index, place in enumerate(prior.places(values.shape, 40))
-        if holds(place, values.shape, (1, 7, 7))
-    )
-    base = np.stack(prior.predict(values, known, middle, 40))
-    values[1:, 7, 7] = 900
-    assert (np.stack(prior.predict(values, known, middle, 40)) == base).all()
-    values[0, 7, 7] = 900
-    assert (np.stack(prior.predict(values, known, middle, 40)) != base).any()
+def test_what_is_not_known_does_not_show(prior: ContextPrior) -> None:
+    """Neither a later pass' symbols nor, at the same place, those of later channels."""
+    found, parts = symbols(prior, (9, 12), 40), []
+    filled = np.full_like(found, 99)
+    for place, distribution in prior.passes(filled, 40):
+        parts += [distribution.rows, distribution.offsets]
+        filled[place] = found[place]
+    assert equal(parts, all_rows(prior, found, 40))
+    other = found.copy()
+    other[0, 1::2, ::2] += 9  # the last pass' first channel
+    rows = [all_rows(prior, each, 40) for each in (found, other)]
+    # Rows and offsets of the last pass' three channels: only what follows the first can change.
+    assert equal(rows[0][:-4], rows[1][:-4])
+    assert not equal(rows[0][-4:], rows[1][-4:])
 
 
 def test_integers_cost_hardly_more_than_floats(samples: list[np.ndarray]) -> None:
@@ -185,7 +185,7 @@ def test_integers_cost_hardly_more_than_floats(samples: list[np.ndarray]) -> Non
     grids = [torch.from_numpy(item) for item in samples]
     examples = collect(grids, grids, generator)
     nets = train(examples, 20, generator)
-    frozen = [{n: from_integers(n, to_integers(w)) for n, w in net.items()} for net in nets]
+    frozen = [freeze(net) for net in nets]
     prior = dataclasses.replace(fit_prior(samples, "context", steps=0), weights=frozen)
     for quality in (30, 46, 60):
         floats, integers = compare(prior, nets, examples, quality, generator)
@@ -208,7 +208,7 @@ def test_file_round_trip(prior: ContextPrior, tmp_path) -> None:
     again = load_prior(tmp_path)
     assert isinstance(again, ContextPrior)
     found = symbols(prior, (17, 23), 46)
-    assert encode_latents(found, again, 46) == encode_latents(found, prior, 46)
+    assert encode(again, found, 46)[1] == encode(prior, found, 46)[1]
 
 
 @pytest.mark.parametrize("name", ["net0.first", "net2.out", "tables.counts", "unit", "centre"])
@@ -218,6 +218,23 @@ def test_damaged_arrays_are_refused(prior: ContextPrior, name: str) -> None:
         ContextPrior.from_arrays({key: value for key, value in arrays.items() if key != name})
     with pytest.raises(ValueError, match="prior|tables"):
         ContextPrior.from_arrays(arrays | {name: arrays[name][..., :-1]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"second": (9, 300), "first": (300, 144)}, "net0.first has 300 units"),
+        ({"second": (300, 80)}, "net0.second has 300 units"),
+        ({"out": (6, 300)}, "net0.out has 300 units"),
+    ],
+)
+def test_wide_layers_are_refused(prior: ContextPrior, changes: dict, message: str) -> None:
+    """A small file must not ask a reader for any amount of work."""
+    arrays = prior.to_arrays()
+    for name, shape in changes.items():
+        arrays |= {f"net{net}.{name}": np.zeros(shape, dtype=np.int16) for net in range(3)}
+    with pytest.raises(ValueError, match=message):
+        ContextPrior.from_arrays(arrays)
 
 
 def test_latents_without_variation_are_refused() -> None:
@@ -231,22 +248,23 @@ def test_many_channels_go_in_groups() -> None:
     shared = [rng.normal(size=(1, 16, 16)) for _ in range(7)]
     latents = [(one + 0.1 * rng.normal(size=(10, 16, 16))).astype(np.float32) for one in shared]
     prior = fit_prior(latents[:-1], "context", steps=10)
-    last = [channels for channels, *_ in prior.places((10, 16, 16), 46)[-8:]]
+    places = [place for place, _ in prior.passes(np.zeros((10, 16, 16), dtype=np.int64), 46)]
+    last = [channels for channels, *_ in places[-8:]]
     assert sorted(len(range(10)[channels]) for channels in last) == [1] * 6 + [2] * 2
-    found = quantise(latents[-1], prior.centre, prior.unit, 46)
-    payload = encode_latents(found, prior, 46)
-    assert (decode_latents(payload, prior, (10, 16, 16), 46) == found).all()
+    found = nearest(latents[-1], prior, 46)
+    payload = encode(prior, found, 46)[1]
+    assert (decode(prior, payload, (10, 16, 16), 46) == found).all()
     factorised = fit_factorised(latents[:-1])
-    assert latent_bits(found, prior, 46) < 0.7 * latent_bits(found, factorised, 46)
+    assert cross_entropy(prior, found, 46) < 0.7 * cross_entropy(factorised, found, 46)
 
 
 def test_a_single_position_can_be_fitted() -> None:
     rng = np.random.default_rng(0)
     ones = [rng.normal(size=(2, 1, 1)).astype(np.float32) for _ in range(50)]
     prior = fit_prior(ones, "context", steps=2)
-    found = quantise(ones[0], prior.centre, prior.unit, 40)
-    payload = encode_latents(found, prior, 40)
-    assert (decode_latents(payload, prior, (2, 1, 1), 40) == found).all()
+    found = nearest(ones[0], prior, 40)
+    payload = encode(prior, found, 40)[1]
+    assert (decode(prior, payload, (2, 1, 1), 40) == found).all()
     assert len(all_passes(1, 1)) == 1
 
 

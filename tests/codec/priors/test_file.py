@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
-from ldm_ae.codec.priors.base import FactorisedPrior, IndexCounts
+from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
 from ldm_ae.codec.priors.file import PRIOR_FILE, load_prior, save_prior, update_digest
 
 

@@ -6,6 +6,7 @@ stride in three passes: with the quarter (0, 0) of every 2x2 cell known, its pos
 neighbours.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,37 +44,38 @@ class Pass:
         """Of NUM_KINDS, what the network is told of the level."""
         return NUM_KINDS - 1 if self.corner == 0 else min(self.stride.bit_length() - 1, 2)
 
+    @property
+    def grid(self) -> tuple[slice, slice]:
+        """The grid as slices of rows and columns."""
+        return slice(None, None, self.stride), slice(None, None, self.stride)
+
+    @property
     def place(self) -> tuple[slice, slice]:
         """This pass' positions as slices of rows and columns."""
         y, x = (self.stride * offset for offset in CELL[self.corner])
         return slice(y, None, 2 * self.stride), slice(x, None, 2 * self.stride)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns that this pass has in a grid of (height, width)."""
-        rows, cols = self.place()
+        """Rows and columns that this pass has among (height, width) positions."""
+        rows, cols = self.place
         return len(range(height)[rows]), len(range(width)[cols])
 
-    def cells(self, values: Tensor, one: float) -> Tensor:
-        """What is known of values (C, h, w) when this pass begins: planes (4 C + 4, H, W), a place
-        a cell, a plane a corner's value, or `one` where the corner exists; 0 if unknown."""
-        inside = torch.full_like(values[:1], one)
-        grid = torch.cat([values, inside])[:, :: self.stride, :: self.stride]
-        grid = F.pad(grid, (0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
-        corners = [grid[:, y::2, x::2] for y, x in CELL]
-        corners[self.corner :] = [torch.zeros_like(corners[0])] * (len(CELL) - self.corner)
-        return torch.cat(corners)
+    def seen(self, values: Tensor, one: float) -> Iterator[Tensor]:
+        """What is known around each of this pass' P positions, some rows of them at a time: all at
+        once would take 36 times the values' memory.
 
-    def seen(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
-        """3x3 cells around each of this pass' P positions as columns (9 (4 C + 4), P).
-
-        size: `self.size` of the grid; at odd sizes the last cells lack some corners.
+        values: (C, h, w) of `grid`, of which only known ones count. Yields columns
+        (9 corner (C + 1), p): corner after corner that is known, the 3x3 cells' values in each
+        channel, then `one` where they exist; 0 outside.
         """
-        return torch.cat(list(self.pieces(cells, size)), dim=1)
-
-    def pieces(self, cells: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-        """`seen`, some rows of positions at a time: all at once would take 36 times the values'
-        memory."""
-        rows, cols = size
+        y, x = CELL[self.corner]
+        rows, cols = len(range(values.shape[1])[y::2]), len(range(values.shape[2])[x::2])
+        if self.corner == 0:
+            yield values.new_zeros(0, rows * cols)
+            return
+        grid = torch.cat([values, torch.full_like(values[:1], one)])
+        grid = F.pad(grid, (0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
+        cells = torch.cat([grid[:, y::2, x::2] for y, x in CELL[: self.corner]])
         padded, width = F.pad(cells, (1, 1, 1, 1)), cells.shape[2]
         count = max(1, _MAX_NUMBERS // (9 * len(cells) * width))
         for top in range(0, rows, count):
@@ -94,13 +96,14 @@ def condition(kind: int, step_octaves: int) -> list[int]:
 
 
 def all_passes(height: int, width: int) -> list[Pass]:
-    """The passes that have positions in a grid of this size, in their order."""
+    """The passes that have positions among (height, width), in their order."""
     passes = [Pass(1 << (NUM_LEVELS - 1), 0)]
     for level in reversed(range(NUM_LEVELS)):
         passes += [Pass(1 << level, corner) for corner in (1, 2, 3)]
     return [each for each in passes if min(each.size(height, width)) > 0]
 
 
+@functools.cache
 def step_octaves(size: int) -> int:
     """floor(256 log2(size / deviation)) of a step in units, by integers alone."""
     power = size**ACTIVATION_ONE

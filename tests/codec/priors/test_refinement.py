@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from ldm_ae.codec.format.ladder import STEPS
-from ldm_ae.codec.priors.context_passes import (
+from ldm_ae.codec.priors.refinement import (
+    CELL,
     NUM_CONDITIONS,
     NUM_KINDS,
+    Pass,
     all_passes,
     condition,
     step_octaves,
@@ -20,8 +22,8 @@ SIZES = [(1, 1), (1, 7), (9, 1), (2, 2), (5, 6), (16, 16), (33, 18)]
 def test_passes_cover_everything_once(size: tuple[int, int]) -> None:
     counts = np.zeros(size, dtype=int)
     for each in all_passes(*size):
-        counts[each.place()] += 1
-        assert counts[each.place()].shape == each.size(*size)
+        counts[each.place] += 1
+        assert counts[each.place].shape == each.size(*size)
     assert (counts == 1).all()
 
 
@@ -31,23 +33,27 @@ def test_a_pass_sees_what_is_known_and_nothing_else(size: tuple[int, int]) -> No
     known = torch.zeros(2, *size, dtype=torch.bool)
     values = torch.rand(2, *size) + 1
     for each in all_passes(*size):
-        seen = each.seen(each.cells(values, 1.0), each.size(*size))
-        hidden = torch.where(known, values, 0.0)
-        assert torch.equal(seen[::1], each.seen(each.cells(hidden, 1.0), each.size(*size)))
-        if each.corner:
-            planes = each.cells(values, 1.0)
-            grid = values[:, :: each.stride, :: each.stride]
-            assert torch.equal(planes[:2], grid[:, ::2, ::2])
-            assert (planes[2] == 1).all()
-        known[(slice(None), *each.place())] = True
+        seen = look(each, values)
+        assert torch.equal(seen, look(each, torch.where(known, values, 99.0)))
+        rows, cols = each.size(*size)
+        own = seen.view(each.corner, 3, 3, 3, rows, cols)[:, :, 1, 1]  # the position's own cell
+        for (y, x), found in zip(CELL, own, strict=False):
+            corner = values[:, *each.grid][:, y::2, x::2][:, :rows, :cols]
+            height, width = corner.shape[1:]
+            assert torch.equal(found[:2, :height, :width], corner)
+            assert (found[2, :height, :width] == 1).all()
+        known[:, *each.place] = True
     assert known.all()
+
+
+def look(each: Pass, values: torch.Tensor) -> torch.Tensor:
+    return torch.cat(list(each.seen(values[:, *each.grid], 1.0)), dim=1)
 
 
 def test_neighbours_stand_around_their_position() -> None:
     """The centre of the columns is the position's own cell."""
     values = torch.arange(64.0).view(1, 8, 8)
-    each = all_passes(8, 8)[-1]  # (1, 0) of the finest level
-    seen = each.seen(each.cells(values, 1.0), (4, 4)).view(8, 3, 3, 4, 4)
+    seen = look(all_passes(8, 8)[-1], values).view(6, 3, 3, 4, 4)  # (1, 0) of the finest level
     assert torch.equal(seen[0, 1, 1], values[0, ::2, ::2])  # above
     assert torch.equal(seen[0, 2, 1, :3], values[0, 2::2, ::2])  # below
     assert torch.equal(seen[2, 1, 1], values[0, 1::2, 1::2])  # to the right

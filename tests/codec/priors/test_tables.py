@@ -1,18 +1,21 @@
 import numpy as np
 import pytest
 
-from ldm_ae.codec.format.tables import FrequencyTables, integer_counts
+from ldm_ae.codec.priors.tables import FrequencyTables
 
 GOOD = [np.array([3, 9, 3, 1]), np.array([8, 8])]
 
 
 def test_rows_models_and_bits() -> None:
     tables = FrequencyTables.of(GOOD)
-    assert len(tables) == 2 and tables.row(1).tolist() == [8, 8] and tables.most(0) == 1
+    assert len(tables) == 2 and tables.row(1).tolist() == [8, 8]
+    assert tables.most.tolist() == [1, 0] and tables.zeros.tolist() == [1, 4]
     assert tables.model(0) is tables.model(0)
-    bits = tables.bits(np.array([0, 1, 0]), np.array([3, 0, 1]))
-    assert bits == pytest.approx(np.array([4, 1, np.log2(16 / 9)]))
-    tables.require_signed()
+    middle = np.log2(16 / 9)
+    side = np.log2(16 / 3)
+    assert tables.bits == pytest.approx(np.array([side, middle, side, 4, 1, 1]))
+    assert tables.saved[:3] == pytest.approx(np.array([side - middle, 0, side - middle]))
+    tables.require_signed(2)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +43,8 @@ def test_widths_must_add_up(widths: list[int]) -> None:
 
 def test_odd_rows_hold_no_signed_symbols() -> None:
     with pytest.raises(ValueError, match="2 M \\+ 2"):
-        FrequencyTables.of([np.array([4, 8, 4])]).require_signed()
-
-
-def test_integer_counts_are_near_and_never_zero() -> None:
-    weights = np.array([0.0, 1e-9, 0.2, 0.8])
-    counts = integer_counts(weights)
-    assert counts.sum() == 65536 and counts.min() == 1
-    assert np.abs(counts / 65536 - weights / weights.sum()).max() < 1e-4
-    with pytest.raises(ValueError, match="do not fit"):
-        integer_counts(np.ones(40), 64)
+        FrequencyTables.of([np.array([4, 8, 4])]).require_signed(1)
+    with pytest.raises(ValueError, match="2 rows, expected 3"):
+        FrequencyTables.of(GOOD).require_signed(3)
+    with pytest.raises(ValueError, match="expected one of all codes"):
+        FrequencyTables.of(GOOD).require_only()
