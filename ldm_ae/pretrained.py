@@ -25,4 +25,5 @@ def load_codec(
     are refused; lower it for files from strangers, since a header alone may ask for minutes of
     work. Raises ValueError as `load`, and if the prior is missing, damaged or another model's."""
     model = load(folder, subfolder=subfolder, variant=variant, device=device)
-    return Codec(model, load_prior(model_folder(Path(folder), subfolder)), max_pixels)
+    place = model_folder(Path(folder), subfolder)
+    return Codec(model, load_prior(place), max_pixels, place)

@@ -12,7 +12,7 @@ from ldm_ae.codec.codec import model_digest
 from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
-from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, load_prior, save_prior
+from ldm_ae.codec.priors.file import PRIOR_FILE, earlier_prior, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
 from ldm_ae.data.paths import find_images
 from ldm_ae.files import replacing
@@ -56,7 +56,7 @@ def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None
         return None
     if digest == model_digest(model, prior):
         return None
-    kept = folder / EARLIER_PRIORS.replace("*", digest.hex())
+    kept = earlier_prior(folder, digest)
     with replacing(kept) as aside:
         shutil.copyfile(folder / PRIOR_FILE, aside)
     return kept

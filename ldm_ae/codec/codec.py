@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from ldm_ae.codec.format import container
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
 from ldm_ae.codec.priors.base import Prior
-from ldm_ae.codec.priors.file import update_digest, update_with_array
+from ldm_ae.codec.priors.file import earlier_prior, load_prior, update_digest, update_with_array
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.models.base import Autoencoder
 
 DEFAULT_QUALITY = 40
+Picture = np.ndarray | Image.Image | str | Path
 
 # What turns symbols into a picture; the encoder may differ, its files decode all the same.
 _DECODING = ("decoder.", "post_quant_conv.", "quantize.")
@@ -59,25 +61,32 @@ class Codec:
     """
 
     def __init__(
-        self, model: Autoencoder, prior: Prior, max_pixels: int = container.MAX_PIXELS
+        self,
+        model: Autoencoder,
+        prior: Prior,
+        max_pixels: int = container.MAX_PIXELS,
+        folder: Path | None = None,
     ) -> None:
         """model: in eval mode, on the device to compute on. max_pixels: files of larger pictures
-        are refused before memory is taken for them. Raises ValueError for a prior of another kind
-        of model."""
-        self.max_pixels = max_pixels
+        are refused before memory is taken for them. folder: where `ldm-ae calibrate` keeps the
+        priors that it has replaced, so that their files can still be read. Raises ValueError for a
+        prior of another kind of model."""
+        self.max_pixels, self.folder = max_pixels, folder
         self.model, self.prior = model, prior
+        self._earlier: dict[bytes, Codec] = {}
         self.content = Content(model, prior)
         self.digest = model_digest(model, prior)
 
     def compress(
         self,
-        image: np.ndarray | Image.Image,
+        image: Picture,
         quality: int | None = None,
         bpp: float | None = None,
     ) -> bytes:
-        """quality: 0 (smallest) to 63 (finest), 40 by default. bpp: instead of it, the finest
-        quality whose file has at most so many bits per pixel, header included. Neither applies to
-        a discrete model, which has one rate.
+        """image: an array, a Pillow image, or the path of one. quality: 0 (smallest) to 63
+        (finest), 40 by default. bpp: instead of it, the finest quality whose file has at most so
+        many bits per pixel, header included. Neither applies to a discrete model, which has one
+        rate.
 
         Raises ValueError for an image of another type or size than the format holds, both or
         wrong arguments, and a bpp that quality 0 exceeds.
@@ -91,7 +100,20 @@ class Codec:
     def decompress(self, data: bytes) -> np.ndarray:
         """uint8 (H, W, C). Raises ValueError for whatever this codec's `compress` cannot have
         made: other bytes, another model's, cut short, altered."""
-        return self.decode(self.unpack(data))
+        codec = self.that_wrote(data)
+        return codec.decode(codec.unpack(data))
+
+    def that_wrote(self, data: bytes) -> Codec:
+        """This codec, or the one of the same model with a prior kept in `folder`, if that is what
+        the file was written with. Raises ValueError for what is no file, and for a broken prior."""
+        digest = container.read(data).header.digest
+        if self.folder is None or digest == self.digest:
+            return self
+        path = earlier_prior(self.folder, digest)
+        if digest not in self._earlier and path.is_file():
+            prior = load_prior(self.folder, path.name)
+            self._earlier[digest] = Codec(self.model, prior, self.max_pixels)
+        return self._earlier.get(digest, self)
 
     def require_rate(self, quality: int | None, bpp: float | None) -> None:
         """Raise ValueError unless `compress` takes these."""
@@ -108,10 +130,9 @@ class Codec:
             raise ValueError(f"bpp={bpp}: use a positive number of bits per pixel")
 
     @torch.inference_mode()
-    def encode(self, image: np.ndarray | Image.Image) -> Analysis:
+    def encode(self, image: Picture) -> Analysis:
         """The network's part of `compress`."""
-        pixels = open_picture(image) if isinstance(image, Image.Image) else image
-        planes = self._planes(pixels)
+        planes = self._planes(image if isinstance(image, np.ndarray) else open_picture(image))
         height, width = planes.colour.shape[:2]
         container.require_size(width, height)
         images = to_float(self._for_model(planes.colour)).to(self._device())
@@ -186,8 +207,9 @@ class Codec:
         """The latents float32 (1, c, h, w) in a file, on the model's device, and no picture: what
         `model.decode` takes, for latents to be stored as files. They are not scaled; of a discrete
         model they are the codes. Raises ValueError as `decompress`."""
-        found = self.unpack(data)
-        return self.content.latents(found.symbols, found.header.quality)
+        codec = self.that_wrote(data)
+        found = codec.unpack(data)
+        return codec.content.latents(found.symbols, found.header.quality)
 
     @torch.inference_mode()
     def decode(self, unpacked: Unpacked) -> np.ndarray:

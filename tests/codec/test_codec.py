@@ -1,5 +1,6 @@
 import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,10 @@ import torch
 from PIL import Image
 
 from ldm_ae.codec.codec import Codec, model_digest
-from ldm_ae.data.images import to_float
+from ldm_ae.codec.fitting.calibrate import calibrate
+from ldm_ae.codec.format.ladder import step
+from ldm_ae.codec.priors.file import earlier_prior, save_prior
+from ldm_ae.data.images import to_float, to_uint8
 
 FAMILIES = ["kl", "plain", "vq", "dvae", "kl context", "vq context"]
 
@@ -105,6 +109,44 @@ def test_pillow_images_and_plain_arrays(codecs, picture) -> None:
     data = codec.compress(image)
     assert codec.compress(Image.fromarray(image)) == data
     assert codec.decompress(codec.compress(image[:, :, 0])).shape == (9, 12, 1)
+
+
+def test_paths_are_opened(codecs, picture, tmp_path: Path) -> None:
+    image = picture(9, 12)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    data = codecs["kl"].compress(image)
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert codecs["kl"].compress(path) == data
+    with pytest.raises(ValueError, match=r"none\.png"):
+        codecs["kl"].compress(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_latents_of_a_file_give_its_picture(codecs, picture, family: str) -> None:
+    codec, image = codecs[family], picture(16, 24)
+    data = codec.compress(image)
+    latents = codec.latents(data)
+    assert latents.dtype == torch.float32 and len(latents) == 1
+    with torch.inference_mode():
+        decoded = to_uint8(codec.model.decode(latents))[0].permute(1, 2, 0).numpy()
+    assert (decoded[:16, :24] == codec.decompress(data)).all()
+    if not codec.content.discrete:
+        scale = codec.prior.scale
+        error = np.abs(latents[0].numpy() - codec.encode(image).content) / scale.unit
+        assert error.max() <= 1.5 * step(40) * (1 + 1e-5), "the chosen symbol is one off at most"
+
+
+def test_files_of_a_replaced_prior_are_read(codecs, make_codec, picture, tmp_path: Path) -> None:
+    codec, model = codecs["kl"], codecs["kl"].model
+    data = codec.compress(picture(16, 16))
+    other = Codec(model, calibrate(model, [picture(32, 32, seed=9)]), folder=tmp_path)
+    with pytest.raises(ValueError, match="was written with model"):
+        other.decompress(data)
+    save_prior(codec.prior, tmp_path).rename(earlier_prior(tmp_path, codec.digest))
+    assert (other.decompress(data) == codec.decompress(data)).all()
+    assert (other.latents(data) == codec.latents(data)).all()
+    with pytest.raises(ValueError, match="was written with model"):
+        other.unpack(data)
 
 
 def test_models_of_grey_and_of_rgba(make_codec, picture) -> None:

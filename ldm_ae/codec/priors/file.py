@@ -39,10 +39,15 @@ def save_prior(prior: Prior, folder: Path) -> Path:
     return folder / PRIOR_FILE
 
 
-def load_prior(folder: Path) -> Prior:
+def earlier_prior(folder: Path, digest: bytes) -> Path:
+    """Where the prior is kept that files of this digest need, once another has its place."""
+    return folder / EARLIER_PRIORS.replace("*", digest.hex())
+
+
+def load_prior(folder: Path, name: str = PRIOR_FILE) -> Prior:
     """The prior in a model's folder. Raises ValueError if there is none, or one that is broken,
     of a later format, or of a kind that this version does not know."""
-    path = folder / PRIOR_FILE
+    path = folder / name
     if not path.is_file():
         raise ValueError(
             f"{folder} has no {PRIOR_FILE}: fit one with `ldm-ae calibrate {folder} --images DIR`"
@@ -55,14 +60,14 @@ def load_prior(folder: Path) -> Prior:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    name, version = metadata.get("prior"), metadata.get("format")
-    if version != FORMAT_VERSION or name not in PRIORS:
+    kind, version = metadata.get("prior"), metadata.get("format")
+    if version != FORMAT_VERSION or kind not in PRIORS:
         raise ValueError(
-            f"{path} holds the prior {name!r} of format {version!r}; known are format"
+            f"{path} holds the prior {kind!r} of format {version!r}; known are format"
             f" {FORMAT_VERSION!r} of {', '.join(map(repr, PRIORS))}: calibrate again"
         )
     try:
-        return PRIORS[name].from_arrays(arrays)
+        return PRIORS[kind].from_arrays(arrays)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
