@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from ldm_ae import config
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.images import to_float
-from ldm_ae.data.loaders import make_train_loader
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.losses.perceptual import PerceptualLoss
@@ -155,13 +156,11 @@ def play(experiment: Experiment, arguments: argparse.Namespace) -> list[Point]:
         players.trainee.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
     late = replace(settings, lr=0.1 * settings.lr, muon_lr=0.1 * settings.muon_lr)
     early = 0 if arguments.run else arguments.settle_steps * 2 // 3
-    images = [
-        to_float(image[None]).to(accelerator.device)
-        for _, image in validation_images(experiment.data)
-    ]
-    batches = make_train_loader(
-        experiment.data, settings.batch_size, settings.seed, device=accelerator.device
-    )
+    data = open_data(experiment.data)
+    images = [to_float(image[None]).to(accelerator.device) for _, image in validation_images(data)]
+    batches = TrainLoader(
+        data, settings.batch_size, settings.seed, device=accelerator.device
+    ).batches()
     curve = []
     for step in range(settings.steps + 1):
         if step % arguments.every == 0 or step == settings.steps:

@@ -21,9 +21,8 @@ from tqdm import tqdm
 from ldm_ae.bench.linear import LinearAutoencoder, LinearConfig, fit_least_squares
 from ldm_ae.bench.pca import PatchCovariance, PatchPCA, principal_angles, to_patches
 from ldm_ae.bench.report import provenance, write_json
-from ldm_ae.data.config import DataConfig
+from ldm_ae.data.folder import EMBEDDED_TRAIN, embedded_photos
 from ldm_ae.data.images import load_image, to_float
-from ldm_ae.data.sources import open_table
 from ldm_ae.files import replacing
 
 SIZES = {8: (1, 2, 4, 8), 4: (3,)}  # side of a patch: values kept of each
@@ -55,10 +54,9 @@ def main() -> None:
 
 def embedded_patches(patch: int) -> Tensor:
     """All whole patches of the embedded photos' training side, (N, 3, f, f) in fp64."""
-    table = open_table(DataConfig(kind="embedded"), "train")
     rows = []
-    for index in range(len(table)):
-        photo = to_float(load_image(table.read(index)))
+    for path in embedded_photos(EMBEDDED_TRAIN):
+        photo = to_float(load_image(path))
         height, width = (side // patch * patch for side in photo.shape[2:])
         rows.append(to_patches(photo[..., :height, :width], patch).flatten(0, 2))
     return torch.cat(rows).double().view(-1, 3, patch, patch)

@@ -22,6 +22,16 @@ def replacing(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def printable(text: str) -> str:
+    """A name as it can be written anywhere: with escapes for control characters, and for bytes
+    that are not UTF-8."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def write_through(path: Path, content: bytes) -> None:
     """Write a file and wait until it lies on the disk."""
     with path.open("wb") as file:

@@ -18,9 +18,8 @@ from ldm_ae.bench.compare import CodecMethod, ModelMethod, PCAMethod, measure
 from ldm_ae.bench.image_codecs import ImageCodec
 from ldm_ae.bench.pca import fit_patch_pca
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.data.config import DataConfig
+from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
-from ldm_ae.data.sources import open_table
 from ldm_ae.losses.perceptual import PerceptualConfig
 from ldm_ae.metrics.evaluate import open_perceptual
 from ldm_ae.models.base import Autoencoder
@@ -91,13 +90,12 @@ def sample_with_a_pipeline(export: Path) -> None:
 
 def held_out_photos() -> list[tuple[str, torch.Tensor]]:
     """The embedded photos that training never saw, whole."""
-    table = open_table(DataConfig(kind="embedded"), "validation")
-    return [(table.name(i), to_float(load_image(table.read(i)))) for i in range(len(table))]
+    files = embedded_photos(EMBEDDED_VALIDATION)
+    return [(path.name, to_float(load_image(path))) for path in files]
 
 
 def training_photos() -> list[torch.Tensor]:
-    table = open_table(DataConfig(kind="embedded"), "train")
-    return [to_float(load_image(table.read(i))) for i in range(len(table))]
+    return [to_float(load_image(path)) for path in embedded_photos(EMBEDDED_TRAIN)]
 
 
 def report(model: Autoencoder, seconds: float) -> None:

@@ -24,6 +24,7 @@ import torch
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.setup import build_perceptual_metric, build_players
@@ -77,7 +78,8 @@ def measure(name: str, experiment: Experiment, num_steps: int, num_before: int) 
     config = experiment.train
     torch.manual_seed(config.seed)
     accelerator = make_accelerator(config, Path(config.run_dir))
-    loader = TrainLoader(experiment.data, config.batch_size, config.seed, device=accelerator.device)
+    data = open_data(experiment.data)
+    loader = TrainLoader(data, config.batch_size, config.seed, device=accelerator.device)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
     players, _ = build_players(experiment, accelerator, perceptual)
     batches = loader.batches()

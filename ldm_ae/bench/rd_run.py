@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import skimage
-
 from ldm_ae.bench.image_codecs import Pixels
 from ldm_ae.bench.rate_distortion import (
     Coder,
@@ -18,9 +16,9 @@ from ldm_ae.bench.rate_distortion import (
     pixel_digest,
 )
 from ldm_ae.bench.report import write_json
+from ldm_ae.data.folder import EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image
 from ldm_ae.data.paths import find_images
-from ldm_ae.data.sources import EMBEDDED_VALIDATION
 from ldm_ae.losses.perceptual import PerceptualLoss
 
 EMBEDDED = "embedded"
@@ -43,8 +41,7 @@ def list_photos(images: str, limit: int | None = None) -> list[Photo]:
     """The images under a folder, in any layout, sorted; or, for "embedded", the photos of
     scikit-image that no training of this package sees. Raises ValueError if there are none."""
     if images == EMBEDDED:
-        folder = Path(skimage.__file__).parent / "data"
-        photos = [Photo(name, folder / name) for name in EMBEDDED_VALIDATION]
+        photos = [Photo(path.name, path) for path in embedded_photos(EMBEDDED_VALIDATION)]
     else:
         folder = Path(images)
         photos = [Photo(path.relative_to(folder).as_posix(), path) for path in find_images(folder)]

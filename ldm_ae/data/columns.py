@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -40,26 +39,12 @@ def _holds_bytes(kind: Any) -> bool:
     return isinstance(kind, datasets.Value) and kind.dtype in ("binary", "large_binary")
 
 
-def encoded_image(cell: Any) -> str | bytes:
-    """The encoded bytes of a cell, or the path it names."""
-    if isinstance(cell, dict):
-        cell = cell["bytes"] if cell.get("bytes") is not None else cell.get("path")
-    if cell is None:
-        raise BrokenImageError("no image in this row")
-    return cell
-
-
-@dataclass(frozen=True)
-class DatasetRows:
-    """A table with an undecoded image column; rows without names are called by their number."""
-
-    label: str
-    table: datasets.Dataset
-    column: str
-    names: tuple[str, ...] | None = None
-
-    def name(self, row: int) -> str:
-        return self.names[row] if self.names is not None else f"{self.label} row {row}"
-
-    def read(self, row: int) -> str | bytes:
-        return encoded_image(self.table[row][self.column])
+def encoded_image(cell: Any) -> bytes:
+    """The encoded bytes of a cell. Raises BrokenImageError if there are none: a path that a table
+    names is not followed, for it may be any file of the user's."""
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if isinstance(content, bytes):
+        return content
+    if isinstance(cell, dict) and cell.get("path"):
+        raise BrokenImageError("the row holds a path instead of an image")
+    raise BrokenImageError("no image in this row")

@@ -40,9 +40,6 @@ class BrokenImageError(ValueError):
     """One image cannot be used; the message says why. The loaders skip it and go on."""
 
 
-Item = tuple[str, str | bytes | BrokenImageError]  # name, encoded image (or why there is none)
-
-
 def load_image(source: str | Path | bytes | Image.Image, channels: int = 3) -> np.ndarray:
     """Decode to a uint8 array (H, W, channels), 0..255; conversions as in `decode_image`."""
     return to_array(decode_image(source, channels))

@@ -9,39 +9,32 @@ with B see what one process with W B sees, and a run starts anywhere by naming a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError, to_float
-from ldm_ae.data.randomness import REPLACEMENT, VIEW, epoch_order, generator
-from ldm_ae.data.shards import open_shards
-from ldm_ae.data.sources import ImageTable, check_usable, open_table
+from ldm_ae.data.images import to_float
+from ldm_ae.data.opening import Data
+from ldm_ae.data.randomness import epoch_order
 from ldm_ae.data.streams import StreamViews
-from ldm_ae.data.transforms import decode_for_training, random_view
+from ldm_ae.data.views import RawBatch, TableViews, check_usable
 from ldm_ae.data.worker_signals import blocked_for_workers, heed_training_alone
-
-RawBatch = tuple[Tensor, Tensor, list[str], list[str]]  # uint8 (B, C, H, W), keys, names, skipped
-
-_MAX_REPLACEMENTS = 1000
 
 
 class TrainLoader:
-    """The training images of a config, checked when made; `batches` starts at any position.
+    """Training batches, the images checked when it is made; `batches` starts at any position.
 
-    Raises ValueError at once for a source that is missing, empty, or without a usable image.
-    `batch_size` is per rank. Images arrive on `device`, keys in main memory.
+    Raises ValueError at once where no image is usable. `batch_size` is per rank. Images arrive on
+    `device`, keys in main memory.
     """
 
     def __init__(
         self,
-        config: DataConfig,
+        data: Data,
         batch_size: int,
         seed: int,
         *,
@@ -53,25 +46,35 @@ class TrainLoader:
             raise ValueError(f"batch_size={batch_size}: must be at least 1")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank}: must be in 0..{world_size - 1}")
-        self.config, self.batch_size, self.seed = config, batch_size, seed
+        self.data, self.batch_size, self.seed = data, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.device = torch.device(device)
-        if config.streaming:
-            self.stream = open_shards(config)
-            check_usable(self.stream.label, len(self.stream), self._try_streamed)
-            self.num_images = len(self.stream)
-        else:
-            self.views = TableViews(open_table(config, "train"), config, seed)
-            check_usable(self.views.table.label, len(self.views.table), self.views.decoded)
+        self.num_images = len(data.training)
+        self.views = TableViews(data.training, data.config, seed)
+        check_usable(data.training.source.label, self.num_images, self.views.decoded)
+        if not data.config.streaming:
             self.views.fill_cache()
-            self.num_images = len(self.views.table)
+
+    def at_size(self, size: int) -> TrainLoader:
+        """The same images in the same order, in crops of another size."""
+        config = replace(self.data.config, size=size)
+        return TrainLoader(
+            replace(self.data, config=config),
+            self.batch_size,
+            self.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+            device=self.device,
+        )
 
     def batches(self, start_position: int = 0) -> Iterator[Batch]:
         """Endless batches from the global batch that begins at `start_position` on."""
         if start_position < 0:
             raise ValueError(f"start_position={start_position}: must not be negative")
         raw = (
-            self._streamed(start_position) if self.config.streaming else self._rows(start_position)
+            self._streamed(start_position)
+            if self.data.config.streaming
+            else self._rows(start_position)
         )
         for pixels, keys, names, skipped in raw:
             images = to_float(pixels.to(self.device, non_blocking=True))
@@ -80,7 +83,7 @@ class TrainLoader:
 
     def _rows(self, start_position: int) -> Iterator[RawBatch]:
         jobs = batch_jobs(
-            len(self.views.table),
+            self.num_images,
             self.seed,
             start_position,
             self.batch_size,
@@ -91,14 +94,14 @@ class TrainLoader:
 
     def _streamed(self, start_position: int) -> Iterator[RawBatch]:
         views = StreamViews(
-            self.stream,
-            self.config,
+            self.data.training,
+            self.data.config,
             self.seed,
             start_position,
             self.rank,
             self.world_size,
         )
-        workers = max(1, self.config.num_workers)
+        workers = max(1, self.data.config.num_workers)
         ahead = max(2, 2 * self.batch_size // workers)
         samples = self._started(views, ahead)
         while True:
@@ -110,7 +113,7 @@ class TrainLoader:
 
     def _started(self, views: Dataset, ahead: int, sampler: _Once | None = None) -> Iterator[Any]:
         """What the views give, in this process or by workers that are started here."""
-        workers = self.config.num_workers
+        workers = self.data.config.num_workers
         loader: DataLoader = DataLoader(
             views,
             batch_size=None,  # the views give whole batches, or single samples of a stream
@@ -124,26 +127,6 @@ class TrainLoader:
         )
         with blocked_for_workers():
             return iter(loader)
-
-    def _try_streamed(self, index: int) -> None:
-        name, encoded = self.stream.at(index)
-        if isinstance(encoded, BrokenImageError):
-            raise BrokenImageError(f"{name}: {encoded}")
-        decode_for_training(name, encoded, self.config)
-
-
-def make_train_loader(
-    config: DataConfig,
-    batch_size: int,
-    seed: int,
-    start_position: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-    device: torch.device | str = "cpu",
-) -> Iterator[Batch]:
-    """`TrainLoader(...).batches(start_position)`: a bad source raises here, not later."""
-    loader = TrainLoader(config, batch_size, seed, rank=rank, world_size=world_size, device=device)
-    return loader.batches(start_position)
 
 
 def batch_jobs(
@@ -161,66 +144,6 @@ def batch_jobs(
             jobs.append((position, int(order[position % num_images])))
         yield jobs
         first += batch_size * world_size
-
-
-class TableViews(Dataset[RawBatch]):
-    """(position, index) pairs => random views of those images, replaced where unusable."""
-
-    def __init__(self, table: ImageTable, config: DataConfig, seed: int) -> None:
-        self.table, self.config, self.seed = table, config, seed
-        self.cache: list[Image.Image | str] = []  # an image, or why there is none
-
-    def decoded(self, index: int) -> Image.Image:
-        if self.cache:
-            found = self.cache[index]
-            if isinstance(found, str):
-                raise BrokenImageError(found)
-            return found
-        name = self.table.name(index)
-        try:
-            encoded = self.table.read(index)
-        except BrokenImageError as error:
-            raise BrokenImageError(f"{name}: {error}") from error
-        return decode_for_training(name, encoded, self.config)
-
-    def fill_cache(self) -> None:
-        """Decode everything once if it fits in `cache_mb`; forked workers share the memory."""
-        budget = self.config.cache_mb * 2**20
-        used, images = 0, list[Image.Image | str]()
-        for index in range(len(self.table)):
-            try:
-                image = self.decoded(index)
-                images.append(image)
-                used += image.width * image.height * (1 if image.mode == "L" else 4)
-            except BrokenImageError as error:
-                images.append(str(error))
-            if used * len(self.table) > budget * max(len(images), 16):
-                return  # the mean so far says that the whole will not fit
-        self.cache = images
-
-    def __getitem__(self, jobs: list[tuple[int, int]]) -> RawBatch:
-        views, names, skipped = [], [], list[str]()
-        for position, index in jobs:
-            index, image = self._usable(position, index, skipped)
-            rng = generator(self.seed, VIEW, position)
-            views.append(random_view(image, self.config, rng))
-            names.append(self.table.name(index))
-        pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)  # (B, C, H, W)
-        return pixels, torch.tensor([p for p, _ in jobs]), names, skipped
-
-    def _usable(self, position: int, index: int, skipped: list[str]) -> tuple[int, Image.Image]:
-        """This image, or the first usable one of a sequence that the position decides."""
-        rng = generator(self.seed, REPLACEMENT, position)
-        for _ in range(_MAX_REPLACEMENTS):
-            try:
-                return index, self.decoded(index)
-            except BrokenImageError as error:
-                skipped.append(str(error))
-                index = int(rng.integers(len(self.table)))
-        raise ValueError(
-            f"{self.table.label}: {_MAX_REPLACEMENTS} images in a row are unusable; "
-            f"the last one: {skipped[-1]}"
-        )
 
 
 class _Once:

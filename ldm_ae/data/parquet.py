@@ -1,4 +1,4 @@
-"""Parquet shards, local or elsewhere, read from any row on without a copy or an index."""
+"""Parquet shards, local or elsewhere: streamed from any row on, or copied into a table."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import cast
 
 import datasets
 import fsspec
 import pyarrow.parquet as pq
 
 from ldm_ae.data.columns import encoded_image, find_image_column
-from ldm_ae.data.images import BrokenImageError, Item
+from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.source import Item, Shard, Source
+from ldm_ae.data.tables import open_table
 
 _ROWS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class ParquetShard:
+class ParquetShard(Shard):
     """One parquet file. Only its footer is read at first: it gives the number of rows."""
 
     path: str
@@ -28,30 +31,36 @@ class ParquetShard:
     def __len__(self) -> int:
         return self.num_rows
 
+    def name(self, row: int) -> str:
+        return f"{self.path} row {row}"
+
+    def read(self, row: int) -> bytes:
+        return encoded_image(next(self._cells(row)))
+
     def items(self, start: int) -> Iterator[Item]:
-        """The images from row `start` on; row groups before it are not read."""
+        for row, cell in enumerate(self._cells(start), start):
+            try:
+                yield self.name(row), encoded_image(cell)
+            except BrokenImageError as error:
+                yield self.name(row), error
+
+    def _cells(self, start: int) -> Iterator[object]:
+        """The cells from row `start` on; row groups before it are not read."""
         file = _open(self.path)
         first_row = 0
         for group in range(file.num_row_groups):
             end_row = first_row + file.metadata.row_group(group).num_rows
             if start < end_row:
-                cells = chain.from_iterable(
-                    batch.column(0)
-                    for batch in file.iter_batches(
-                        _ROWS_AT_ONCE, row_groups=[group], columns=[self.column], use_threads=False
-                    )
+                batches = file.iter_batches(
+                    _ROWS_AT_ONCE, row_groups=[group], columns=[self.column], use_threads=False
                 )
-                skipped = max(0, start - first_row)
-                for row, cell in islice(enumerate(cells, first_row), skipped, None):
-                    name = f"{self.path} row {row}"
-                    try:
-                        yield name, encoded_image(cell.as_py())
-                    except BrokenImageError as error:
-                        yield name, error
+                cells = chain.from_iterable(batch.column(0) for batch in batches)
+                for cell in islice(cells, max(0, start - first_row), None):
+                    yield cell.as_py()
             first_row = end_row
 
 
-def open_parquet(paths: list[str], label: str, wanted: str | None) -> tuple[ParquetShard, ...]:
+def parquet_shards(paths: list[str], label: str, wanted: str | None) -> tuple[ParquetShard, ...]:
     """The shards of `paths`, their footers read.
 
     Raises ValueError for one that cannot be read, and as `find_image_column`.
@@ -63,6 +72,23 @@ def open_parquet(paths: list[str], label: str, wanted: str | None) -> tuple[Parq
         ParquetShard(path, column, num_rows)
         for path, (num_rows, _) in zip(paths, footers, strict=True)
     )
+
+
+def open_parquet(
+    paths: list[str], label: str, wanted: str | None, streaming: bool, key: str
+) -> Source:
+    """Raises ValueError as `parquet_shards`, and for shards without any row."""
+    shards = parquet_shards(paths, label, wanted)
+    if streaming:
+        return Source(label, shards)
+    files = [shard.path for shard in shards if len(shard)]  # `datasets` fails at empty ones
+    if not files:
+        raise ValueError(f"{key}={label} holds no rows")
+    try:
+        table = datasets.Dataset.from_parquet(files)
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise ValueError(f"{key}={label} cannot be read as parquet: {error}") from error
+    return open_table(label, cast(datasets.Dataset, table), wanted)
 
 
 def _open(path: str) -> pq.ParquetFile:

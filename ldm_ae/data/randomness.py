@@ -25,10 +25,10 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> np.ndarray:
     return generator(seed, ORDER, epoch).permutation(num_images)
 
 
-def held_out_by_name(names: Sequence[str], count: int) -> np.ndarray:
+def held_out_by_name(names: Sequence[bytes], count: int) -> np.ndarray:
     """Sorted indices of the `count` names with the least hash: it keeps as files are added."""
     hashes = np.array(
-        [int.from_bytes(hashlib.blake2b(n.encode(), digest_size=8).digest(), "big") for n in names],
+        [int.from_bytes(hashlib.blake2b(n, digest_size=8).digest(), "big") for n in names],
         dtype=np.uint64,
     )
     return np.sort(np.argsort(hashes, kind="stable")[:count])

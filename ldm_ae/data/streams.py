@@ -21,9 +21,9 @@ from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError, Item
+from ldm_ae.data.images import BrokenImageError
 from ldm_ae.data.randomness import REPLACEMENT, SHARDS, VIEW, WINDOW, generator
-from ldm_ae.data.shards import ShardSet
+from ldm_ae.data.source import Item, TrainingImages
 from ldm_ae.data.transforms import decode_for_training, random_view
 
 _MAX_IN_LANE = 16  # replacements from one lane; it may be short, or unusable as a whole
@@ -45,14 +45,14 @@ class StreamViews(IterableDataset[Sample]):
 
     def __init__(
         self,
-        shards: ShardSet,
+        images: TrainingImages,
         config: DataConfig,
         seed: int,
         start_position: int,
         rank: int,
         world_size: int,
     ) -> None:
-        self.shards, self.config, self.seed = shards, config, seed
+        self.images, self.config, self.seed = images, config, seed
         self.first, self.stride = start_position + rank, world_size
 
     def __iter__(self) -> Iterator[Sample]:
@@ -63,7 +63,7 @@ class StreamViews(IterableDataset[Sample]):
         while True:
             lane = position % self.config.stream_lanes
             if lane not in lanes:
-                lanes[lane] = _Lane(self.shards, self.config, self.seed, position)
+                lanes[lane] = _Lane(self.images, self.config, self.seed, position)
             image, name, skipped = lanes[lane].image_at(position)
             rng = generator(self.seed, VIEW, position)
             yield Sample(random_view(image, self.config, rng), position, name, skipped)
@@ -77,10 +77,12 @@ class _Lane:
     unusable, by one from anywhere that the position decides.
     """
 
-    def __init__(self, shards: ShardSet, config: DataConfig, seed: int, position: int) -> None:
-        self.shards, self.config, self.seed = shards, config, seed
+    def __init__(
+        self, images: TrainingImages, config: DataConfig, seed: int, position: int
+    ) -> None:
+        self.images, self.config, self.seed = images, config, seed
         self.position = position
-        self.items = lane_items(shards, seed, position, config.stream_lanes, config.shuffle_window)
+        self.items = lane_items(images, seed, position, config.stream_lanes, config.shuffle_window)
         self.ahead: deque[Item] = deque()
 
     def image_at(self, position: int) -> tuple[Image.Image, str, list[str]]:
@@ -91,11 +93,9 @@ class _Lane:
                 next(self.items)
             self.position += self.config.stream_lanes
         skipped: list[str] = []
-        for name, encoded in islice(self._candidates(position), _MAX_REPLACEMENTS):
+        for item in islice(self._candidates(position), _MAX_REPLACEMENTS):
             try:
-                if isinstance(encoded, BrokenImageError):
-                    raise BrokenImageError(f"{name}: {encoded}")
-                return decode_for_training(name, encoded, self.config), name, skipped
+                return decode_for_training(item, self.config), item[0], skipped
             except BrokenImageError as error:
                 skipped.append(str(error))
         raise ValueError(
@@ -109,21 +109,21 @@ class _Lane:
             yield self.ahead[number]
         rng = generator(self.seed, REPLACEMENT, position)
         while True:
-            yield self.shards.at(int(rng.integers(len(self.shards))))
+            yield self.images.item(int(rng.integers(len(self.images))))
 
 
 def lane_items(
-    shards: ShardSet, seed: int, position: int, lanes: int, window: int
+    images: TrainingImages, seed: int, position: int, lanes: int, window: int
 ) -> Iterator[Item]:
     """The items at `position`, `position + lanes`, `position + 2 lanes`, ... without end."""
-    num_images, lane = len(shards), position % lanes
+    num_images, lane = len(images), position % lanes
     epoch = position // num_images
     while True:
         starts = _lane_starts(num_images, epoch, lanes)
         first = epoch * num_images + (lane - epoch * num_images) % lanes  # the lane's in this epoch
         skip = max(0, -(-(position - first) // lanes))
         lane_range = (int(starts[lane]), int(starts[lane + 1]))
-        yield from _shuffled(shards, seed, epoch, lane, lane_range, skip, window)
+        yield from _shuffled(images, seed, epoch, lane, lane_range, skip, window)
         epoch += 1
 
 
@@ -139,7 +139,7 @@ def _lane_starts(num_images: int, epoch: int, lanes: int) -> np.ndarray:
 
 
 def _shuffled(
-    shards: ShardSet,
+    images: TrainingImages,
     seed: int,
     epoch: int,
     lane: int,
@@ -153,7 +153,7 @@ def _shuffled(
     offset = start + block * window
     if offset >= stop:
         return
-    items = _row_of_shards(shards, seed, epoch, offset)
+    items = _row_of_shards(images, seed, epoch, offset)
     skip -= block * window
     while offset < stop:
         taken = [next(items) for _ in range(min(window, stop - offset))]
@@ -162,10 +162,10 @@ def _shuffled(
         offset, block, skip = offset + len(taken), block + 1, 0
 
 
-def _row_of_shards(shards: ShardSet, seed: int, epoch: int, offset: int) -> Iterator[Item]:
+def _row_of_shards(images: TrainingImages, seed: int, epoch: int, offset: int) -> Iterator[Item]:
     """The epoch's images, shard after shard, from `offset` on."""
-    for shard in generator(seed, SHARDS, epoch).permutation(len(shards.shards)):
-        length = shards.length(shard)
+    for shard in generator(seed, SHARDS, epoch).permutation(len(images.source.shards)):
+        length = images.length(shard)
         if offset < length:
-            yield from shards.read(int(shard), offset)
+            yield from images.items(int(shard), offset)
         offset = max(0, offset - length)

@@ -17,24 +17,27 @@ from typing import BinaryIO
 import numpy as np
 
 from ldm_ae.data.formats import is_image_name
-from ldm_ae.data.images import MAX_PIXELS, BrokenImageError, Item
+from ldm_ae.data.images import MAX_PIXELS, BrokenImageError
 from ldm_ae.data.paths import open_binary
+from ldm_ae.data.source import Item, Names, Shard, Source
+from ldm_ae.files import printable
 
 MAX_BYTES = 4 * MAX_PIXELS  # of one encoded image: the largest one, uncompressed RGBA
 
 _MAX_HEADER_BYTES = 2**20  # of one long name or extended header
+_ODD = "surrogatepass"  # for names that are not UTF-8
 _SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # key, extension
 
 
 @dataclass(frozen=True)
-class TarShard:
+class TarShard(Shard):
     """Where the images of one tar file lie, in file order.
 
-    names: (N,) UTF-8 bytes, the members' paths. offsets, sizes: (N,) int64, in bytes.
+    names: the members' paths. offsets, sizes: (N,) int64, in bytes.
     """
 
     path: str
-    names: np.ndarray
+    names: Names
     offsets: np.ndarray
     sizes: np.ndarray
 
@@ -42,7 +45,7 @@ class TarShard:
         return len(self.names)
 
     def name(self, row: int) -> str:
-        return f"{self.path} {self.names[row].decode('utf-8', 'replace')}"
+        return printable(f"{self.path} {self.names[row].decode('utf-8', _ODD)}")
 
     def read(self, row: int) -> bytes:
         """The encoded image of one row. Raises BrokenImageError as `_payload`."""
@@ -70,34 +73,8 @@ class TarShard:
         return payload
 
 
-@dataclass(frozen=True)
-class TarRows:
-    """The images of several shards in a row."""
-
-    shards: tuple[TarShard, ...]
-    starts: np.ndarray  # (shards + 1,), the first row of each, and the end
-
-    def name(self, row: int) -> str:
-        shard, within = self._find(row)
-        return shard.name(within)
-
-    def read(self, row: int) -> bytes:
-        shard, within = self._find(row)
-        return shard.read(within)
-
-    def _find(self, row: int) -> tuple[TarShard, int]:
-        number = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return self.shards[number], row - int(self.starts[number])
-
-
-def tar_rows(shards: tuple[TarShard, ...]) -> TarRows:
-    return TarRows(shards, np.concatenate([[0], np.cumsum([len(s) for s in shards])]))
-
-
-def index_tars(
-    paths: list[str], label: str, extension: str | None, key: str = "data.path"
-) -> tuple[TarShard, ...]:
-    """The index of every shard, in order.
+def open_tars(paths: list[str], label: str, extension: str | None, key: str) -> Source:
+    """The images of several shards, in order, their headers read.
 
     extension: which member of a sample is its image (`jpg`, `seg.png`, without regard to case);
         by default the one that ends like an image file.
@@ -109,11 +86,11 @@ def index_tars(
     if not any(len(shard) for shard in shards):
         wanted = f"an extension {extension} (data.image_column)" if extension else "image suffixes"
         raise ValueError(f"{key}={label} holds no images: {len(paths)} shards without {wanted}")
-    return shards
+    return Source(label, shards)
 
 
 def index_tar(path: str, extension: str | None = None) -> TarShard:
-    """One shard's index; errors as `index_tars`."""
+    """One shard's index; errors as `open_tars`."""
     try:
         with open_binary(path) as file:
             found = _images(path, file, extension)
@@ -122,7 +99,7 @@ def index_tar(path: str, extension: str | None = None) -> TarShard:
             f"{path} cannot be read as an uncompressed tar shard: {error}. Write it anew, or take"
             " it out of data.path"
         ) from error
-    names = np.array([name.encode("utf-8", "replace") for name, _, _ in found], dtype=np.bytes_)
+    names = Names(name.encode("utf-8", _ODD) for name, _, _ in found)
     places = np.array([place for _, *place in found], dtype=np.int64).reshape(-1, 2)
     return TarShard(path, names, places[:, 0], places[:, 1])
 

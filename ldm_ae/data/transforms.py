@@ -12,6 +12,7 @@ from PIL import Image
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import BrokenImageError, decode_image, to_array
+from ldm_ae.data.source import Item
 
 _REDUCING_GAP = 3.0  # large reductions start from a box-averaged image; Pillow's "fair" setting
 
@@ -44,7 +45,7 @@ def centre_view(image: Image.Image, config: DataConfig) -> np.ndarray:
     return to_array(_square(image, side, 0.5, 0.5, config.size))
 
 
-def decode_for_training(name: str, encoded: str | bytes, config: DataConfig) -> Image.Image:
+def decode_for_training(item: Item, config: DataConfig) -> Image.Image:
     """Decode one image for `random_view`; BrokenImageError says which image and why.
 
     A JPEG much larger than its crops is decoded smaller, but never so small that a crop would
@@ -53,7 +54,10 @@ def decode_for_training(name: str, encoded: str | bytes, config: DataConfig) -> 
     enough_side = None
     if config.crop == "random_resized":
         enough_side = math.ceil(config.size / math.sqrt(config.min_scale))
+    name, encoded = item
     try:
+        if isinstance(encoded, BrokenImageError):
+            raise encoded
         return decode_image(
             encoded,
             config.channels,

@@ -17,6 +17,7 @@ from ldm_ae import config
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import Data, open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.export.export import export, require_free
 from ldm_ae.metrics.evaluate import evaluate, mean_scores, open_perceptual
@@ -42,14 +43,15 @@ def export_run(
     overrides: Sequence[str] = (),
     prior: Kind = "factorised",
     overwrite: bool = False,
+    data: Data | None = None,
 ) -> Path:
     """Export a run's checkpoint with statistics over its training images, training crops included,
     and scores on its validation images; returns the export's folder.
 
     checkpoint: `latest`, `best` (by the run's train.best_metric), or a checkpoint's name.
     max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
-    the images are elsewhere now. prior: as in `export`. Raises ValueError for whatever is missing,
-    and as `export`.
+    the images are elsewhere now. prior: as in `export`. data: the run's images, where they are open
+    already. Raises ValueError for whatever is missing, and as `export`.
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     require_free(out_dir, overwrite)
@@ -63,6 +65,7 @@ def export_run(
     model = _open(folder / f"{weights}.safetensors", experiment)
     on_gpu = experiment.train.device != "cpu" and torch.cuda.is_available()
     model = model.to("cuda" if on_gpu else "cpu")
+    data = data or open_data(experiment.data)
     card = {
         "Training": {
             "checkpoint": folder.name,
@@ -72,12 +75,12 @@ def export_run(
             "crop": f"{experiment.data.size} px",
             **_origin(experiment),
         },
-        "Validation": validation_scores(model, experiment),
+        "Validation": validation_scores(model, experiment, data),
     }
     return export(
         model,
         out_dir,
-        batches=training_crops(experiment, max_images),
+        batches=training_crops(experiment, data, max_images),
         sample_size=experiment.data.size,
         resolved_config=config.dump(experiment),
         card=card,
@@ -88,12 +91,14 @@ def export_run(
     )
 
 
-def training_crops(experiment: Experiment, max_images: int | None = None) -> Iterator[Tensor]:
+def training_crops(
+    experiment: Experiment, data: Data, max_images: int | None = None
+) -> Iterator[Tensor]:
     """Batches (B, C, size, size) of training crops: every image once, in random order, or as often
     as `MIN_CROPS` takes, up to `max_images` crops."""
     if max_images is not None and max_images < 1:
         raise ValueError(f"max_images={max_images}: measure at least 1 image")
-    loader = TrainLoader(experiment.data, experiment.train.batch_size, experiment.train.seed)
+    loader = TrainLoader(data, experiment.train.batch_size, experiment.train.seed)
     limit = min(max(loader.num_images, MIN_CROPS), max_images or MAX_CROPS)
     return _limited(loader, limit)
 
@@ -106,9 +111,9 @@ def _limited(loader: TrainLoader, limit: int) -> Iterator[Tensor]:
         yield next(batches).images[: limit - start]
 
 
-def validation_scores(model: Autoencoder, experiment: Experiment) -> dict[str, Any]:
+def validation_scores(model: Autoencoder, experiment: Experiment, data: Data) -> dict[str, Any]:
     """Mean scores of the mode's reconstruction on the validation images, rounded to uint8."""
-    held_out = validation_images(experiment.data)
+    held_out = validation_images(data)
     if not held_out:
         return {"images": 0}
     device = next(model.parameters()).device

@@ -10,6 +10,7 @@ import torch
 from ldm_ae.config import dump
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.train.accelerator import join_ranks, make_accelerator
@@ -64,8 +65,9 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     accelerator = make_accelerator(config, run_dir)
 
     torch.manual_seed(config.seed)
+    data = open_data(experiment.data)
     loader = TrainLoader(
-        experiment.data,
+        data,
         config.batch_size,
         config.seed,
         rank=accelerator.process_index,
@@ -73,7 +75,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         device=accelerator.device,
     )
     progress.require_order(loader.num_images, config.seed)
-    held_out = validation_images(experiment.data)
+    held_out = validation_images(data)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
     players, average = build_players(experiment, accelerator, perceptual)
     if checkpoint:
@@ -137,7 +139,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     export_dir = run_dir / "export"
     # The process group is gone by now: the others need not wait for a long export.
     if accelerator.is_main_process:
-        export_run(run_dir, export_dir, checkpoint=f"step-{progress.step:08d}", overwrite=True)
+        newest = f"step-{progress.step:08d}"
+        export_run(run_dir, export_dir, checkpoint=newest, overwrite=True, data=data)
     return export_dir
 
 

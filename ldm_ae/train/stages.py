@@ -7,7 +7,7 @@ to them, go on as if there were no stages. So a run that is resumed anywhere fin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from ldm_ae.data.batch import Batch
@@ -51,18 +51,7 @@ def staged_batches(
     for stage in stages:
         if step < stage.until_step:
             count = (stage.until_step - step) * accumulation
-            yield from islice(_at_size(loader, stage.size).batches(position), count)
+            yield from islice(loader.at_size(stage.size).batches(position), count)
             position += count * loader.batch_size * loader.world_size
             step = stage.until_step
     yield from loader.batches(position)
-
-
-def _at_size(loader: TrainLoader, size: int) -> TrainLoader:
-    return TrainLoader(
-        replace(loader.config, size=size),
-        loader.batch_size,
-        loader.seed,
-        rank=loader.rank,
-        world_size=loader.world_size,
-        device=loader.device,
-    )

@@ -3,15 +3,13 @@ import torch
 
 from ldm_ae.bench.linear import LinearAutoencoder, LinearConfig, fit_least_squares
 from ldm_ae.bench.pca import from_patches, principal_angles, to_patches
-from ldm_ae.data.config import DataConfig
+from ldm_ae.data.folder import EMBEDDED_TRAIN, embedded_photos
 from ldm_ae.data.images import load_image, to_float
-from ldm_ae.data.sources import open_table
 
 
 def patches(patch: int, count: int) -> torch.Tensor:
     """Patches (count, 3, f, f) of an embedded photo, in fp64."""
-    table = open_table(DataConfig(kind="embedded"), "train")
-    image = to_float(load_image(table.read(0))).double()[..., :480, :480]
+    image = to_float(load_image(embedded_photos(EMBEDDED_TRAIN)[0])).double()[..., :480, :480]
     flat = to_patches(image, patch).flatten(0, 2)
     chosen = flat[torch.randperm(len(flat))[:count]]
     return chosen.view(count, 3, patch, patch)

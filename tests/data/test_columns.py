@@ -28,10 +28,11 @@ def test_candidates_are_named_where_the_choice_is_not_clear() -> None:
         find_image_column(datasets.Features({"label": TEXT}), None, "t")
 
 
-def test_cells_of_every_kind_give_bytes_or_a_path() -> None:
+def test_cells_of_every_kind_give_bytes() -> None:
     assert encoded_image(b"x") == b"x"
     assert encoded_image({"bytes": b"x", "path": "p"}) == b"x"
-    assert encoded_image({"bytes": None, "path": "p"}) == "p"
-    for empty in (None, {"bytes": None, "path": None}):
-        with pytest.raises(BrokenImageError):
+    for empty in (None, {"bytes": None, "path": None}, {"bytes": None}, "text"):
+        with pytest.raises(BrokenImageError, match="no image in this row"):
             encoded_image(empty)
+    with pytest.raises(BrokenImageError, match="a path instead of an image"):
+        encoded_image({"bytes": None, "path": "p"})

@@ -12,7 +12,8 @@ import torch
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.loaders import TrainLoader, make_train_loader
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
 
 
 @pytest.fixture
@@ -24,6 +25,12 @@ def config(path: Path, **settings: Any) -> DataConfig:
     return DataConfig(
         path=str(path), **{"size": 16, "num_workers": 0, "validation_count": 0, **settings}
     )
+
+
+def make_train_loader(
+    config: DataConfig, batch_size: int, seed: int, start_position: int = 0, **settings: Any
+) -> Iterator[Batch]:
+    return TrainLoader(open_data(config), batch_size, seed, **settings).batches(start_position)
 
 
 def take(batches: Iterator[Batch], count: int) -> list[Batch]:
@@ -132,22 +139,22 @@ def test_no_usable_image_stops_before_anything_is_built(
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_bytes(make.truncated_jpeg())
     with pytest.raises(ValueError, match=r"none of 3 images tried.*0\.jpg"):
-        TrainLoader(config(tmp_path), 2, seed=0)
+        TrainLoader(open_data(config(tmp_path)), 2, seed=0)
     with pytest.raises(ValueError, match="no such folder"):
         make_train_loader(config(tmp_path / "gone"), 2, seed=0)
 
 
 def test_cache_is_used_only_where_it_fits(photos: Path) -> None:
-    assert len(TrainLoader(config(photos, cache_mb=1), 2, seed=0).views.cache) == 10
-    assert TrainLoader(config(photos, cache_mb=0), 2, seed=0).views.cache == []
+    assert len(TrainLoader(open_data(config(photos, cache_mb=1)), 2, seed=0).views.cache) == 10
+    assert TrainLoader(open_data(config(photos, cache_mb=0)), 2, seed=0).views.cache == []
 
 
 def test_bad_ranks_and_positions_are_refused(photos: Path) -> None:
     for settings in ({"rank": 2, "world_size": 2}, {"batch_size": 0}):
         with pytest.raises(ValueError, match="="):
-            TrainLoader(config(photos), **{"batch_size": 2, "seed": 0, **settings})
+            TrainLoader(open_data(config(photos)), **{"batch_size": 2, "seed": 0, **settings})
     with pytest.raises(ValueError, match="start_position=-1"):
-        next(TrainLoader(config(photos), 2, seed=0).batches(-1))
+        next(TrainLoader(open_data(config(photos)), 2, seed=0).batches(-1))
 
 
 def test_parquet_gives_the_same_photos_as_files(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -159,6 +166,8 @@ def test_parquet_gives_the_same_photos_as_files(tmp_path: Path, make: SimpleName
 
 
 def test_shared_photos_load(shared_dir: Path) -> None:
-    loader = TrainLoader(config(shared_dir / "data" / "photos", size=64, cache_mb=0), 8, seed=0)
+    loader = TrainLoader(
+        open_data(config(shared_dir / "data" / "photos", size=64, cache_mb=0)), 8, seed=0
+    )
     assert loader.num_images == 901
     assert take(loader.batches(), 2)[1].images.std() > 0.2

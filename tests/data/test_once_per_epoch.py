@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,8 @@ import torch
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader, batch_jobs
-from ldm_ae.data.shards import ShardSet
+from ldm_ae.data.opening import open_data
+from ldm_ae.data.source import Shard, Source, TrainingImages
 from ldm_ae.data.streams import lane_items
 
 COUNTS = [9, 0, 5, 9]
@@ -52,7 +52,7 @@ def taken(config: DataConfig, start: int, count: int) -> dict[int, tuple[str, to
     """position => (name, crop) of `count` batches of 3 on each of 2 ranks."""
     found: dict[int, tuple[str, torch.Tensor]] = {}
     for rank in range(2):
-        loader = TrainLoader(config, 3, seed=5, rank=rank, world_size=2)
+        loader = TrainLoader(open_data(config), 3, seed=5, rank=rank, world_size=2)
         for batch in islice(loader.batches(start), count):
             for key, name, image in zip(batch.keys, batch.names, batch.images, strict=True):
                 assert int(key) not in found
@@ -90,7 +90,7 @@ def test_any_division_of_a_table(case: int) -> None:
 
 
 @dataclass
-class Numbers:
+class Numbers(Shard):
     """A shard of numbers instead of images."""
 
     first: int
@@ -99,8 +99,11 @@ class Numbers:
     def __len__(self) -> int:
         return self.count
 
-    def items(self, start: int) -> Iterator[tuple[str, bytes]]:
-        return ((str(self.first + i), b"") for i in range(start, self.count))
+    def name(self, row: int) -> str:
+        return str(self.first + row)
+
+    def read(self, row: int) -> bytes:
+        return b""
 
 
 @pytest.mark.parametrize("case", range(30))
@@ -110,16 +113,14 @@ def test_any_division_of_a_stream(case: int) -> None:
     counts[0] += 2
     firsts = np.cumsum(counts) - counts
     held_out = [np.sort(rng.permutation(count)[: count // 5]) for count in counts]
-    shards = ShardSet(
-        "numbers",
-        tuple(Numbers(int(f), int(c)) for f, c in zip(firsts, counts, strict=True)),
-        tuple(held_out),
-    )
+    shards = tuple(Numbers(int(f), int(c)) for f, c in zip(firsts, counts, strict=True))
+    rows = np.concatenate([f + h for f, h in zip(firsts, held_out, strict=True)])
+    images = TrainingImages(Source("numbers", shards), rows)
     lanes, window = int(rng.integers(1, 9)), int(rng.integers(1, 6))
-    start, count = int(rng.integers(0, 50)), 4 * len(shards)
+    start, count = int(rng.integers(0, 50)), 4 * len(images)
     found: dict[int, int] = {}
     for position in range(start, start + min(lanes, count)):
-        items = lane_items(shards, 0, position, lanes, window)
+        items = lane_items(images, 0, position, lanes, window)
         for p in range(position, start + count, lanes):
             found[p] = int(next(items)[0])
     assert sorted(found) == list(range(start, start + count))
@@ -130,7 +131,7 @@ def test_any_division_of_a_stream(case: int) -> None:
         if i not in h
     }
     assert set(found.values()) == kept
-    assert_whole_epochs(found, len(shards))
+    assert_whole_epochs(found, len(images))
 
 
 def assert_whole_epochs(found: dict[int, int], num_images: int) -> None:

@@ -28,9 +28,9 @@ def test_every_epoch_is_a_new_permutation() -> None:
 
 
 def test_held_out_names_stay_when_files_are_added() -> None:
-    names = [f"{i}.png" for i in range(100)]
+    names = [f"{i}.png".encode() for i in range(100)]
     before = {names[i] for i in held_out_by_name(names, 10)}
-    grown = sorted([*names, *(f"new{i}.png" for i in range(10))])
+    grown = sorted([*names, *(b"new%d.png" % i for i in range(10))])
     after = {grown[i] for i in held_out_by_name(grown, 10)}
     assert len(before) == len(after) == 10
     assert not (after - before) & set(names)  # only new files can push one out

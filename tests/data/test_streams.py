@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +15,7 @@ from ldm_ae.data import streams
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image
 from ldm_ae.data.loaders import TrainLoader
-from ldm_ae.data.shards import open_shards
-from ldm_ae.data.sources import open_table
+from ldm_ae.data.opening import open_data
 from ldm_ae.data.streams import StreamViews
 
 NUM_IMAGES = 23
@@ -37,7 +35,7 @@ def seen(
     cfg: DataConfig, count: int, start: int = 0, batch: int = 4, **kw: int
 ) -> dict[int, tuple[str, torch.Tensor]]:
     """position => (name, crop), of `count` batches."""
-    batches = islice(TrainLoader(cfg, batch, seed=0, **kw).batches(start), count)
+    batches = islice(TrainLoader(open_data(cfg), batch, seed=0, **kw).batches(start), count)
     return {
         int(key): (name, image)
         for b in batches
@@ -80,12 +78,12 @@ def test_ranks_share_the_positions_of_one_process(stream: Path, workers: int) ->
 def test_no_two_workers_read_the_same_bytes(stream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """2 ranks x 2 workers on 4 lanes: each reads a lane of its own, nothing twice."""
     cfg = config(stream)
-    shards, lanes, names = open_shards(cfg), [], []
+    images, lanes, names = open_data(cfg).training, [], []
     for rank in range(2):
         for worker in range(2):
             info = SimpleNamespace(id=worker, num_workers=2)
             monkeypatch.setattr(streams, "get_worker_info", lambda info=info: info)
-            samples = iter(StreamViews(shards, cfg, 0, 0, rank, 2))
+            samples = iter(StreamViews(images, cfg, 0, 0, rank, 2))
             for sample in takewhile(lambda s: s.position < NUM_IMAGES, samples):
                 lanes.append((sample.position % 4, rank, worker))
                 names.append(sample.name)
@@ -114,13 +112,13 @@ def test_broken_rows_are_replaced_from_their_lane(tmp_path: Path, make: SimpleNa
     good = [make.encoded(make.photo(i)) for i in range(6)]
     cells = [good[0], None, make.truncated_jpeg(), *good[1:]]
     pq.write_table(pa.table({"jpg": pa.array(cells, pa.binary())}), tmp_path / "s.parquet")
-    loader = TrainLoader(config(tmp_path, stream_lanes=2), 8, seed=0)
+    loader = TrainLoader(open_data(config(tmp_path, stream_lanes=2)), 8, seed=0)
     batch = next(loader.batches())
     reasons = sorted(line.split(": ", 1)[1] for line in set(batch.skipped))
     assert len(reasons) == 2
     assert reasons[1].startswith("no image in this row")
     assert not {"row 1", "row 2"} & {name.split("parquet ")[1] for name in batch.names}
-    late = next(TrainLoader(config(tmp_path, stream_lanes=2), 4, seed=0).batches(4))
+    late = next(TrainLoader(open_data(config(tmp_path, stream_lanes=2)), 4, seed=0).batches(4))
     assert torch.equal(late.images, batch.images[4:])
 
 
@@ -138,51 +136,54 @@ def test_a_lane_without_any_usable_image_takes_from_elsewhere(
 
 def test_hold_out_is_the_same_as_without_streaming(stream: Path) -> None:
     cfg = config(stream, validation_count=6)
-    held_out = open_shards(cfg)
-    inside = [name for name, _ in held_out.read_held_out()]
+    data = open_data(cfg)
+    inside = [name for name, _ in data.validation.items()]
     trained = {name for name, _ in seen(cfg, 17, batch=1).values()}
     assert len(inside) == 6
-    assert len(trained) == len(held_out) == 17
+    assert len(trained) == len(data.training) == 17
     assert not set(inside) & trained
-    rows = np.concatenate(
-        [rows + first for rows, first in zip(held_out.held_out, (0, 9, 13), strict=True)]
-    )
-    assert open_table(replace(cfg, streaming=False), "validation").rows.tolist() == rows.tolist()
+    table = open_data(replace(cfg, streaming=False))
+    assert table.validation.rows.tolist() == data.validation.rows.tolist()
+    assert [data for _, data in table.validation.items()] == [
+        encoded for _, encoded in data.validation.items()
+    ]
 
 
 def test_shards_are_read_from_any_row(stream: Path, make: SimpleNamespace) -> None:
-    shards = open_shards(config(stream, validation_count=5))
-    flat = [item for s in range(3) for item in shards.read(s, 0)]
-    assert len(flat) == len(shards) == 18
+    images = open_data(config(stream, validation_count=5)).training
+    flat = [item for s in range(3) for item in images.items(s, 0)]
+    assert len(flat) == len(images) == 18
     for shard in range(3):
-        everything = list(shards.read(shard, 0))
+        everything = list(images.items(shard, 0))
+        assert len(everything) == images.length(shard)
         for start in range(len(everything) + 1):
-            assert list(shards.read(shard, start)) == everything[start:]
-    assert [shards.at(i) for i in range(18)] == flat
-    name, data = open_shards(config(stream)).at(10)
+            assert list(images.items(shard, start)) == everything[start:]
+    assert [images.item(i) for i in range(18)] == flat
+    assert [images.name(i) for i in range(18)] == [name for name, _ in flat]
+    name, data = open_data(config(stream)).training.item(10)
     assert name.endswith("part-1.parquet row 1")
     assert (load_image(data) == load_image(make.photo(10))).all()
 
 
 def test_hub_data_is_streamed_from_its_shards(stream: Path, tmp_path: Path, make: Any) -> None:
     settings = {"kind": "hub", "streaming": True, "size": 16, "validation_count": 0}
-    shards = open_shards(DataConfig(name=str(stream), **settings))
-    assert len(shards) == NUM_IMAGES
+    images = open_data(DataConfig(name=str(stream), **settings)).training
+    assert len(images) == NUM_IMAGES
     with pytest.raises(ValueError, match=r"data\.split=test.*\['train'\]"):
-        open_shards(DataConfig(name=str(stream), split="test", **settings))
+        open_data(DataConfig(name=str(stream), split="test", **settings))
     make.tars(tmp_path / "tars", [3, 2])
-    assert len(open_shards(DataConfig(name=str(tmp_path / "tars"), **settings))) == 5
+    assert len(open_data(DataConfig(name=str(tmp_path / "tars"), **settings)).training) == 5
     make.folder(tmp_path / "pngs", 2)
     with pytest.raises(ValueError, match=r"not stored as parquet or tar.*data\.streaming=false"):
-        open_shards(DataConfig(name=str(tmp_path / "pngs"), **settings))
+        open_data(DataConfig(name=str(tmp_path / "pngs"), **settings))
 
 
 def test_bad_streams_are_refused(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(ValueError, match=r"bad\.parquet cannot be read"):
-        TrainLoader(config(tmp_path), 2, seed=0)
+        TrainLoader(open_data(config(tmp_path)), 2, seed=0)
     make.shards(tmp_path / "few", [2])
     with pytest.raises(ValueError, match=r"data\.validation_count=2"):
-        TrainLoader(config(tmp_path / "few", validation_count=2), 2, seed=0)
+        TrainLoader(open_data(config(tmp_path / "few", validation_count=2)), 2, seed=0)
     with pytest.raises(ValueError, match="none of 2 images tried"):
-        TrainLoader(config(tmp_path / "few", size=256), 2, seed=0)
+        TrainLoader(open_data(config(tmp_path / "few", size=256)), 2, seed=0)

@@ -14,11 +14,12 @@ from ldm_ae.data import tars
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import BrokenImageError, load_image
 from ldm_ae.data.loaders import TrainLoader
-from ldm_ae.data.tars import index_tar, index_tars
+from ldm_ae.data.opening import open_data
+from ldm_ae.data.tars import index_tar, open_tars
 
 
 def names(shard: tars.TarShard) -> list[str]:
-    return [name.decode() for name in shard.names.tolist()]
+    return [name.decode() for name in shard.names]
 
 
 def test_samples_are_grouped_and_other_members_ignored(
@@ -68,7 +69,7 @@ def test_several_images_of_a_sample_need_a_choice(tmp_path: Path, make: SimpleNa
     assert index_tar(path, "jpg").read(0) == b"photo"
     assert index_tar(path, "SEG.PNG").read(0) == b"mask"
     with pytest.raises(ValueError, match=r"holds no images: 1 shards without .*webp"):
-        index_tars([path], "s.tar", "webp")
+        open_tars([path], "s.tar", "webp", "data.path")
 
 
 class Counting(io.BytesIO):
@@ -134,7 +135,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, make: SimpleNamespace, kind: s
     whole = make.tar(tmp_path / "whole.tar", members).read_bytes()
     (tmp_path / "bad.tar").write_bytes(damaged(kind, whole))
     with pytest.raises(ValueError, match=r"bad\.tar cannot be read as an uncompressed tar"):
-        index_tars([str(tmp_path / n) for n in ("whole.tar", "bad.tar")], "both", None)
+        open_tars([str(tmp_path / n) for n in ("whole.tar", "bad.tar")], "both", None, "data.path")
 
 
 def test_a_tar_without_its_end_blocks_is_whole(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -167,7 +168,7 @@ def test_broken_images_are_replaced_and_named(
     make.tar(tmp_path / "s.tar", good[:3] + bad + good[3:])
     settings: dict[str, Any] = {"size": 16, "num_workers": 0, "validation_count": 0}
     config = DataConfig(kind="tar", path=str(tmp_path), streaming=streaming, **settings)
-    batch = next(TrainLoader(config, 8, seed=0).batches())
+    batch = next(TrainLoader(open_data(config), 8, seed=0).batches())
     assert len(batch.names) == 8
     skipped = {line.split(": ")[0].split()[-1] for line in batch.skipped}
     assert skipped == {"cut.jpg", "void.png"}

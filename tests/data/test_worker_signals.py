@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.loaders import make_train_loader
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
 from ldm_ae.data.worker_signals import blocked_for_workers
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +34,7 @@ def test_workers_heed_a_sigterm_of_training_alone(
 ) -> None:
     photos = make.folder(tmp_path / "photos", 10)
     config = DataConfig(path=str(photos), size=16, num_workers=1, validation_count=0)
-    batches = make_train_loader(config, 2, seed=0)
+    batches = TrainLoader(open_data(config), 2, seed=0).batches()
     next(batches)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     (worker,) = multiprocessing.active_children()

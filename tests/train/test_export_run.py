@@ -10,6 +10,7 @@ import ldm_ae
 from ldm_ae.cli.main import main
 from ldm_ae.config import dump, load
 from ldm_ae.data.config import DataConfig
+from ldm_ae.data.opening import open_data
 from ldm_ae.export.statistics import measure_latents
 from ldm_ae.losses.objective import LossConfig
 from ldm_ae.losses.perceptual import PerceptualConfig
@@ -78,18 +79,20 @@ def test_statistics_are_over_the_training_crops(run, tmp_path):
     folder = export_run(run, tmp_path / "out", max_images=30)
     written = json.loads((folder / "latent_statistics.json").read_text())
     experiment = load(Experiment, run / "config.yaml")
-    expected = measure_latents(ldm_ae.load(folder), training_crops(experiment, 30))
+    data = open_data(experiment.data)
+    expected = measure_latents(ldm_ae.load(folder), training_crops(experiment, data, 30))
     assert written["num_images"] == 30
     assert written["scaling_factor"] == pytest.approx(expected.scaling_factor, rel=1e-6)
-    first_batch = measure_latents(ldm_ae.load(folder), training_crops(experiment, 4))
+    first_batch = measure_latents(ldm_ae.load(folder), training_crops(experiment, data, 4))
     assert written["scaling_factor"] != pytest.approx(first_batch.scaling_factor, rel=1e-4)
 
 
 def test_small_sets_are_measured_by_more_crops_of_each_image(run):
     experiment = load(Experiment, run / "config.yaml")
-    batches = list(training_crops(experiment))
+    data = open_data(experiment.data)
+    batches = list(training_crops(experiment, data))
     assert sum(len(batch) for batch in batches) == 512
-    assert [len(batch) for batch in training_crops(experiment, 6)] == [4, 2]
+    assert [len(batch) for batch in training_crops(experiment, data, 6)] == [4, 2]
 
 
 def test_images_may_have_moved(run, photos, tmp_path):

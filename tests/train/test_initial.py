@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import ldm_ae
 from ldm_ae.data.images import to_float
+from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.metrics.evaluate import evaluate, mean_scores
 from ldm_ae.train.accelerator import make_accelerator
@@ -123,7 +124,7 @@ def test_the_decoder_gets_better_and_latents_stay_the_same_bits(
     experiment = load_experiment(SHIPPED, [*overrides, "model.decodes=mode"])
     export = train(experiment)
     before, after = ldm_ae.load(source), ldm_ae.load(export)
-    images = [to_float(image[None]) for _, image in validation_images(experiment.data)]
+    images = [to_float(image[None]) for _, image in validation_images(open_data(experiment.data))]
     with torch.no_grad():
         for image in [*images, torch.rand(1, 3, 32, 48) * 2 - 1]:
             old, new = before.posterior(image), after.posterior(image)

@@ -1,9 +1,13 @@
+import tarfile
 from itertools import islice
 
 import pytest
 import torch
 
+from ldm_ae.data import tars
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import open_data
+from ldm_ae.train.loop import train
 from ldm_ae.train.stages import Stage, require_growing, staged_batches
 
 STAGES = (Stage(2, 8), Stage(3, 12))
@@ -12,7 +16,7 @@ PROGRESSIVE = "train.progressive=[{until_step: 2, size: 8}, {until_step: 3, size
 
 @pytest.fixture
 def loader(make_experiment) -> TrainLoader:
-    return TrainLoader(make_experiment().data, batch_size=3, seed=1)
+    return TrainLoader(open_data(make_experiment().data), batch_size=3, seed=1)
 
 
 def test_sizes_grow_and_positions_go_on(loader: TrainLoader) -> None:
@@ -58,3 +62,21 @@ def test_stages_are_read_from_the_config_and_count_as_the_smallest_images(make_e
     assert experiment.smallest_image == 8
     with pytest.raises(ValueError, match="8 after train.progressive .* use 12 or more"):
         make_experiment(PROGRESSIVE, "loss.adversarial={weight: 1.0, num_layers: 2}")
+
+
+def test_shards_are_indexed_once_in_a_whole_run(make_experiment, photos, tmp_path, monkeypatch):
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w") as file:
+        for path in sorted(photos.iterdir()):
+            file.add(path, path.name)
+    indexed: list[str] = []
+    index = tars.index_tar
+
+    def counted(path: str, extension: str | None) -> tars.TarShard:
+        indexed.append(path)
+        return index(path, extension)
+
+    monkeypatch.setattr(tars, "index_tar", counted)
+    stages = "train.progressive=[{until_step: 1, size: 8}]"
+    train(make_experiment("data.kind=tar", f"data.path={shard}", "train.steps=2", stages))
+    assert indexed == [str(shard)]

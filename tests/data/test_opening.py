@@ -7,33 +7,37 @@ from typing import Any
 import datasets
 import pytest
 
-from ldm_ae.data import sources
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image
-from ldm_ae.data.shards import open_shards
-from ldm_ae.data.sources import ImageTable, open_table
+from ldm_ae.data.opening import Data, open_data
+from ldm_ae.data.source import Item
 
 
-def names(table: ImageTable) -> list[str]:
-    return [table.name(i) for i in range(len(table))]
+def trained(config: DataConfig) -> list[Item]:
+    images = open_data(config).training
+    return [images.item(i) for i in range(len(images))]
+
+
+def names(data: Data) -> tuple[list[str], list[str]]:
+    """Of training and validation."""
+    training = [data.training.name(i) for i in range(len(data.training))]
+    return training, [name for name, _ in data.validation.items()]
 
 
 def test_folder_is_read_in_any_layout(tmp_path: Path, make: SimpleNamespace) -> None:
     make.folder(tmp_path / "in", 6)
     (tmp_path / "in" / "notes.txt").write_text("no image")
     make.photo(9).save(tmp_path / "in" / "deep" / "UPPER.JPG")
-    table = open_table(DataConfig(path=str(tmp_path / "in"), validation_count=0), "train")
-    assert "deep/UPPER.JPG" in names(table)
-    assert "deep/er/photo001.png" in names(table)
-    assert len(table) == 7
-    for i in range(len(table)):
-        assert load_image(table.read(i)).shape == (40, 48, 3)
+    found = dict(trained(DataConfig(path=str(tmp_path / "in"), validation_count=0)))
+    assert {"deep/UPPER.JPG", "deep/er/photo001.png"} < set(found)
+    assert len(found) == 7
+    assert all(load_image(path).shape == (40, 48, 3) for path in found.values())
 
 
 def test_hold_out_splits_without_overlap(tmp_path: Path, make: SimpleNamespace) -> None:
     make.folder(tmp_path, 12)
     config = DataConfig(path=str(tmp_path), validation_count=5)
-    train, validation = (set(names(open_table(config, part))) for part in ("train", "validation"))
+    train, validation = map(set, names(open_data(config)))
     assert (len(train), len(validation)) == (7, 5)
     assert not train & validation
 
@@ -47,27 +51,27 @@ def test_own_validation_source_leaves_training_whole(tmp_path: Path, make: Simpl
         validation_kind="parquet",
         validation_count=0,
     )
-    assert len(open_table(config, "train")) == 4
-    assert len(open_table(config, "validation")) == 5
+    data = open_data(config)
+    assert (len(data.training), len(data.validation)) == (4, 5)
 
 
 def test_embedded_split_keeps_the_stereo_pair_together() -> None:
     config = DataConfig(kind="embedded")
-    train, validation = (names(open_table(config, part)) for part in ("train", "validation"))
+    data = open_data(config)
+    train, validation = names(data)
     assert not set(train) & set(validation)
     assert sum("motorcycle" in name for name in train) == 2
-    for part in ("train", "validation"):
-        table = open_table(config, part)
-        assert all(min(load_image(table.read(i)).shape[:2]) >= 300 for i in range(len(table)))
+    for _, path in (*trained(config), *data.validation.items()):
+        assert min(load_image(path).shape[:2]) >= 300
 
 
 @pytest.mark.parametrize("pattern", ["", "*.parquet", "part-0.parquet"])
 def test_parquet_folder_glob_and_file(tmp_path: Path, make: SimpleNamespace, pattern: str) -> None:
     make.shards(tmp_path / "p", [3, 2])
     config = DataConfig(kind="parquet", path=str(tmp_path / "p" / pattern), validation_count=0)
-    table = open_table(config, "train")
-    assert len(table) == (3 if "0" in pattern else 5)
-    assert (load_image(table.read(2)) == load_image(make.photo(2))).all()
+    items = trained(config)
+    assert len(items) == (3 if "0" in pattern else 5)
+    assert (load_image(items[2][1]) == load_image(make.photo(2))).all()
 
 
 @pytest.mark.parametrize("pattern", ["", "*.tar", "part-0.tar", "part-{0..1}.tar"])
@@ -76,17 +80,17 @@ def test_tar_folder_glob_braces_and_file(
 ) -> None:
     make.tars(tmp_path / "t", [3, 2])
     config = DataConfig(kind="tar", path=str(tmp_path / "t" / pattern), validation_count=0)
-    table = open_table(config, "train")
-    assert len(table) == (3 if pattern == "part-0.tar" else 5)
-    for i in range(len(table)):
-        assert (load_image(table.read(i)) == load_image(make.photo(i))).all()
-        assert table.name(i).endswith(f" {i:04d}.png")
+    items = trained(config)
+    assert len(items) == (3 if pattern == "part-0.tar" else 5)
+    for i, (name, encoded) in enumerate(items):
+        assert (load_image(encoded) == load_image(make.photo(i))).all()
+        assert name.endswith(f" {i:04d}.png")
 
 
 def test_hub_data_set_is_loaded_by_name(tmp_path: Path, make: SimpleNamespace) -> None:
     make.shards(tmp_path / "p", [3, 2])  # `datasets` takes a local folder for a name
     config = DataConfig(kind="hub", name=str(tmp_path / "p"), validation_count=2)
-    assert len(open_table(config, "train")) == 3
+    assert len(open_data(config).training) == 3
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -100,7 +104,7 @@ def test_unreachable_hub_is_one_clear_error(
     monkeypatch.setattr(datasets, "load_dataset_builder", offline)
     config = DataConfig(kind="hub", name="some/photos", streaming=streaming)
     with pytest.raises(ValueError, match=r"data\.name=some/photos.*no route.*data\.kind=parquet"):
-        open_shards(config) if streaming else open_table(config, "train")
+        open_data(config)
 
 
 def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNamespace) -> None:
@@ -122,15 +126,7 @@ def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNam
     for settings, message in cases:
         settings["path"] = str(tmp_path / settings["path"])
         with pytest.raises(ValueError, match=message):
-            open_table(DataConfig(**settings), "train")
+            open_data(DataConfig(**settings))
     config = DataConfig(kind="embedded", validation_kind="folder", validation_path="gone")
     with pytest.raises(ValueError, match=r"data\.validation_path=gone"):
-        open_table(config, "validation")
-
-
-def test_no_usable_image_is_an_error_with_the_first_reason() -> None:
-    def use(index: int) -> None:
-        raise sources.BrokenImageError(f"{index}.png: broken")
-
-    with pytest.raises(ValueError, match=r"none of 1000 images tried \(of 5000\).*0\.png: broken"):
-        sources.check_usable("photos", 5000, use)
+        open_data(config)
