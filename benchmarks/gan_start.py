@@ -25,12 +25,12 @@ from safetensors.torch import load_file
 
 from ldm_ae import config
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
-from ldm_ae.losses.perceptual import PerceptualLoss
+from ldm_ae.metrics.panel import Panel
+from ldm_ae.metrics.table import OF_NETWORK
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
@@ -38,6 +38,7 @@ from ldm_ae.train.players import Players
 from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
+    open_validation_panel,
     set_learning_rates,
 )
 from ldm_ae.train.steps import train_step
@@ -157,14 +158,16 @@ def play(experiment: Experiment, arguments: argparse.Namespace) -> list[Point]:
     late = replace(settings, lr=0.1 * settings.lr, muon_lr=0.1 * settings.muon_lr)
     early = 0 if arguments.run else arguments.settle_steps * 2 // 3
     data = open_data(experiment.data)
-    images = [to_float(image[None]).to(accelerator.device) for _, image in validation_images(data)]
+    images = [image for _, image in validation_images(data)]
+    panel = open_validation_panel(experiment, accelerator.device, perceptual)
+    distance = OF_NETWORK[experiment.loss.perceptual.net]
     batches = TrainLoader(
         data, settings.batch_size, settings.seed, device=accelerator.device
     ).batches()
     curve = []
     for step in range(settings.steps + 1):
         if step % arguments.every == 0 or step == settings.steps:
-            curve.append({"step": step} | measure(players, images, perceptual))
+            curve.append({"step": step} | measure(players, images, panel, distance))
         if step < settings.steps:
             set_learning_rates(players, settings if step < early else late, step)
             micro_batches = [next(batches) for _ in range(settings.accumulation)]
@@ -172,14 +175,11 @@ def play(experiment: Experiment, arguments: argparse.Namespace) -> list[Point]:
     return curve
 
 
-def measure(
-    players: Players, images: list[torch.Tensor], perceptual: PerceptualLoss | None
-) -> Point:
+def measure(players: Players, images: list[torch.Tensor], panel: Panel, distance: str) -> Point:
     model = players.trainee.autoencoder.eval()
-    scores, _ = validate(model, images, perceptual)
+    scores, _ = validate(model, images, panel)
     model.train()
-    distance = scores["lpips"] if scores.get("lpips") is not None else scores["embedded"]
-    return {"psnr": scores["psnr"], "distance": distance}
+    return {"psnr": scores["psnr"], "distance": scores[distance]}
 
 
 def summary(curve: list[Point], experiment: Experiment) -> dict[str, Any]:

@@ -10,20 +10,21 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from ldm_ae.bench.latent_storage import ChannelRange, Latents, Storage, storages
-from ldm_ae.bench.rate_distortion import Scorer
-from ldm_ae.bench.rd_run import NO_LPIPS, list_photos
+from ldm_ae.bench.panel import add_panel_arguments, panel_of
+from ldm_ae.bench.rate_distortion import to_tensor
+from ldm_ae.bench.rd_run import list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.codec import Analysis, Codec
 from ldm_ae.data.images import to_uint8
-from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
-from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.panel import Original
+from ldm_ae.metrics.table import METRICS
 from ldm_ae.pretrained import load_codec
 from ldm_ae.viz.gallery import centre_crop
 
@@ -37,8 +38,8 @@ PROTOCOL = {
     "the range itself is not counted",
     "WebP": "the channels of int8 one above the other as a grey picture, method 6",
     "ours": "the .lae file; the prior lies beside the model and is not counted",
-    "psnr_lost, lpips_lost": "of the decoded picture, rounded to uint8, against the original: the "
-    "mean over images with uncoded fp32 latents less that with the stored ones (for LPIPS: minus)",
+    "*_lost": "of the decoded picture, rounded to uint8, against the original: by how much the "
+    "mean over images is worse than with uncoded fp32 latents",
     "reads_per_second": "files in memory to float32 latents, one thread, processor time, the best "
     f"of {NUM_READS} rounds over all images",
 }
@@ -47,8 +48,6 @@ TABLE = {
     "bytes": ".0f",
     "bits_per_value": ".2f",
     "of_int8": ".3f",
-    "psnr_lost": ".3f",
-    "lpips_lost": ".4f",
     "reads_per_second": ".0f",
 }
 
@@ -68,8 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="side of the images")
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES), help="ours")
     parser.add_argument("--limit", type=int, help="only the first N images")
-    parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
-    parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
+    add_panel_arguments(parser)
     return parser.parse_args()
 
 
@@ -90,13 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--size {arguments.size}: take a multiple of {codec.model.downsampling_factor}"
         )
-    perceptual, name_or_reason = open_perceptual(
-        PerceptualConfig(arguments.lpips, arguments.lpips_weights)
-    )
-    if perceptual is None:
-        print(f"LPIPS is null: {name_or_reason}", file=sys.stderr)
+    panel = panel_of(arguments)
     latents = [codec.encode(picture).content for picture in pictures]
-    judges = [Judge(codec, Scorer(picture, perceptual)) for picture in pictures]
+    judges = [Judge(codec, panel.see(to_tensor(picture))) for picture in pictures]
     ways = storages(latents[0].shape, ChannelRange.of(latents))
     ways += [our_storage(codec, quality, arguments.size) for quality in arguments.qualities]
     rows: list[dict[str, Any]] = []
@@ -104,29 +98,31 @@ def run(arguments: argparse.Namespace) -> None:
         for way in ways:
             progress.set_postfix_str(way.name)
             rows.append(measure(way, latents, judges, progress))
-    compare(rows)
+    compare(rows, panel.names)
     protocol = PROTOCOL | {
-        "lpips": NO_LPIPS if perceptual is None else perceptual.name,
+        "metrics": panel.protocol(),
         "size": arguments.size,
         "num_images": len(pictures),
         "prior": codec.prior.name,
     }
     write_json(arguments.out, {"protocol": protocol, "rows": rows} | provenance())
-    print(format_table(rows, TABLE))
+    lost = {f"{name}_lost": METRICS[name].format for name in panel.judges}
+    print(format_table(rows, TABLE | lost))
     print(f"written: {arguments.out}")
 
 
 class Judge:
     """Scores of latents against one original; several ways store the same ones."""
 
-    def __init__(self, codec: Codec, scorer: Scorer) -> None:
-        self.codec, self.scorer = codec, scorer
+    def __init__(self, codec: Codec, original: Original) -> None:
+        self.codec, self.original = codec, original
         self.known: dict[bytes, dict[str, float | None]] = {}
 
     def scores(self, latents: Latents) -> dict[str, float | None]:
         key = latents.tobytes()
         if key not in self.known:
-            self.known[key] = self.scorer.psnr_and_lpips(picture_of(latents, self.codec))
+            picture = to_tensor(picture_of(latents, self.codec))
+            self.known[key] = self.original.scores(picture)[0].values
         return self.known[key]
 
 
@@ -157,19 +153,19 @@ def measure(
         "bytes": num_bytes,
         "bits_per_value": 8 * num_bytes / latents[0].size,
         "reads_per_second": len(files) / seconds,
-        "psnr": mean([score["psnr"] for score in scores]),
-        "lpips": mean([score["lpips"] for score in scores]),
-    }
+    } | {name: mean([score[name] for score in scores]) for name in scores[0]}
 
 
-def compare(rows: list[dict[str, Any]]) -> None:
+def compare(rows: list[dict[str, Any]], metrics: list[str]) -> None:
     """Add what is relative: to int8's bytes, to the quality of the uncoded latents."""
     by_name = {row["name"]: row for row in rows}
     uncoded, int8 = by_name["fp32"], by_name["int8"]
     for row in rows:
         row["of_int8"] = row["bytes"] / int8["bytes"]
-        row["psnr_lost"] = difference(uncoded["psnr"], row["psnr"])
-        row["lpips_lost"] = difference(row["lpips"], uncoded["lpips"])
+        for name in metrics:
+            pair = (uncoded[name], row[name])
+            more, less = pair if METRICS[name].higher_is_better else reversed(pair)
+            row[f"{name}_lost"] = difference(more, less)
 
 
 def difference(more: float | None, less: float | None) -> float | None:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae.bench.compare import ModelMethod, measure
+from ldm_ae.bench.panel import formats
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import load_image, to_float
 from ldm_ae.data.paths import find_images
-from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
+from ldm_ae.metrics.judges import Networks
+from ldm_ae.metrics.panel import open_panel
 
 ROOT = Path(__file__).parents[1]
 SCRIPT, CONFIG = "scripts/train_kl_ae.py", "kl_f8_small"
@@ -33,15 +35,16 @@ OBJECTIVES = {
 def main() -> None:
     arguments = parse_arguments()
     folders = {name: train(name, arguments) for name in OBJECTIVES}
-    perceptual = build_perceptual(PerceptualConfig("squeeze", str(arguments.weights)))
+    networks = Networks(weights={"squeeze": str(arguments.weights)})
+    panel = open_panel(["psnr", "ssim", "lpips_squeeze"], networks)
     files = find_images(arguments.images)
     rows = []
     for name, folder in folders.items():
         images = ((path.name, to_float(load_image(path))) for path in files)
-        rows.append(measure(ModelMethod(name, load(folder)), images, perceptual))
-    plain, embedded, lpips = (row["lpips"] for row in rows)
+        rows.append(measure(ModelMethod(name, load(folder)), images, panel))
+    plain, embedded, lpips = (row["lpips_squeeze"] for row in rows)
     closed = (plain - embedded) / (plain - lpips)
-    print(format_table(rows, {"name": "s", "psnr": ".2f", "ssim": ".4f", "lpips": ".4f"}))
+    print(format_table(rows, {"name": "s"} | formats(panel.names)))
     print(f"gap closed by the embedded network: {closed:.1%}")
     content: dict[str, Any] = {
         "protocol": {

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from equal_bytes import equal_bytes_rows
@@ -21,11 +21,11 @@ from model_coder import QUALITIES, ModelCoder, open_models
 from tqdm import tqdm
 
 from ldm_ae.bench.image_codecs import TUNED, use_one_thread, why_missing
+from ldm_ae.bench.panel import add_panel_arguments, formats, labels, measured, panel_of
 from ldm_ae.bench.peak_memory import peak_memory
-from ldm_ae.bench.published import PublishedCurve, published_for
+from ldm_ae.bench.published import published_for
 from ldm_ae.bench.rate_distortion import Coder, PillowCoder
 from ldm_ae.bench.rd_run import (
-    NO_LPIPS,
     Photo,
     list_photos,
     measure_coder,
@@ -33,8 +33,7 @@ from ldm_ae.bench.rd_run import (
 )
 from ldm_ae.bench.rd_summary import ANCHOR, bd_rate_column, bd_rates, curve, table_rows
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
-from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.panel import Panel
 from ldm_ae.viz.gallery import save_gallery
 from ldm_ae.viz.rd_plots import Line, save_rd_curves
 
@@ -45,8 +44,6 @@ PROTOCOL = {
     "rate": "8 times the bytes of the file, header included, over the pixels of the image",
     "scores": "against uint8 RGB, decoded to uint8 RGB; a mean is the plain mean over images, at "
     "one setting for all images",
-    "psnr": "RGB, one mean squared error over all channels and pixels, peak 255",
-    "ms_ssim": "five scales, weights of Wang et al. 2003, 2x2 means between scales, RGB mean",
     "times": "of one image in memory; *_cpu_seconds is processor time of the process, which other "
     "load on the machine does not lengthen",
     "bd_rate": "per cent of rate against the anchor at equal metric: PCHIP of the log of the rate "
@@ -79,8 +76,7 @@ def parse_arguments() -> argparse.Namespace:
         "--anchors", nargs="+", default=[ANCHOR], metavar="NAME", help="BD-rates are against these"
     )
     parser.add_argument("--reuse", type=Path, help="folder of earlier reports of these codecs")
-    parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
-    parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
+    add_panel_arguments(parser)
     parser.add_argument("--limit", type=int, help="only the first N images")
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES), help="ours")
     parser.add_argument("--gallery-bpp", type=float, default=0.15, help="of the equal files")
@@ -112,13 +108,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not coders:
         raise ValueError("nothing to measure: no --model, and none of the --codecs can be had here")
     if not arguments.gallery_only:
-        perceptual = open_lpips(arguments)
-        reports = measure_all(arguments, photos, perceptual, coders, openers)
+        panel = panel_of(arguments)
+        reports = measure_all(arguments, photos, panel, coders, openers)
         for name, reason in missing.items():
             if reason is not None:
                 reports[name] = {"codec": name, "reason": reason, "points": []}
                 write_json(arguments.out / f"{name}.json", reports[name])
-        summarise(arguments, photos, reports, perceptual, list(folders))
+        summarise(arguments, photos, reports, list(folders))
     if arguments.gallery_images > 0:
         chosen = photos[: arguments.gallery_images]
         models = [coders[name] for name in folders]
@@ -138,25 +134,16 @@ def require_names(folders: Mapping[str, Path], anchors: Sequence[str]) -> None:
         raise ValueError(f"--anchors {name}: neither a --model's name nor a codec")
 
 
-def open_lpips(arguments: argparse.Namespace) -> Any:
-    config = PerceptualConfig(arguments.lpips, arguments.lpips_weights)
-    perceptual, name_or_reason = open_perceptual(config)
-    if perceptual is None:
-        print(f"LPIPS is null: {name_or_reason}", file=sys.stderr)
-    return perceptual
-
-
 def measure_all(
     arguments: argparse.Namespace,
     photos: list[Photo],
-    perceptual: Any,
+    panel: Panel,
     coders: Mapping[str, Coder],
     openers: Mapping[str, Opener],
 ) -> dict[str, dict[str, Any]]:
     """Reports by codec, each written as soon as it is whole."""
     reports = {
-        name: find_earlier(arguments.reuse, coder, photos, perceptual)
-        for name, coder in coders.items()
+        name: find_earlier(arguments.reuse, coder, photos, panel) for name, coder in coders.items()
     }
     total = sum(len(coders[name].points) for name, found in reports.items() if found is None)
     with tqdm(total=total * len(photos), unit="file", desc="measure") as progress:
@@ -167,7 +154,7 @@ def measure_all(
             coder = coders[name]
             progress.set_postfix_str(name)
             cache = arguments.out / "cache"
-            report = measure_coder(coder, photos, perceptual, cache, progress.update)
+            report = measure_coder(coder, photos, panel, cache, progress.update)
             middle, pixels = coder.points[len(coder.points) // 2], photos[0].pixels()
             if not arguments.no_memory:
                 report["peak_memory"] = peak_memory(openers[name], pixels, middle)
@@ -182,30 +169,25 @@ def summarise(
     arguments: argparse.Namespace,
     photos: list[Photo],
     reports: Mapping[str, Mapping[str, Any]],
-    perceptual: Any,
     models: list[str],
 ) -> None:
     """Print the tables; write summary.json and curves.png."""
     published = published_for([photo.name for photo in photos])
-    net = NO_LPIPS if perceptual is None else perceptual.name
-    labels = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
-    if perceptual is not None:
-        labels["lpips"] = net
     shown = {name: report for name, report in reports.items() if report["points"]}
+    metrics = measured([point for report in shown.values() for point in report["points"]])
     panels = {
         label: [
             *(
                 Line(n, curve(r, m), "ours" if n in models else "measured")
                 for n, r in shown.items()
             ),
-            *published_lines(published, m, net),
+            *(Line(c.name, c.points[m], "published") for c in published if m in c.points),
         ]
-        for m, label in labels.items()
+        for m, label in labels(metrics).items()
     }
     save_rd_curves(arguments.out / "curves.png", panels)
     summary = {
         "images": {"count": len(photos), "names": [photo.name for photo in photos]},
-        "lpips_net": net,
         "bd_rate_percent_against": {
             anchor: bd_rates(shown, published, anchor) for anchor in arguments.anchors
         },
@@ -214,31 +196,24 @@ def summarise(
         "protocol": PROTOCOL,
     }
     write_json(arguments.out / "summary.json", summary | provenance())
-    for metric, label in labels.items():
+    for metric, label in labels(metrics).items():
         rows = table_rows(shown, metric, arguments.anchors)
-        columns = dict.fromkeys(rows[0], ".2f" if metric == "psnr" else ".4f")
+        columns = dict.fromkeys(rows[0], formats(metrics)[metric])
         columns |= {"name": "s"} | {bd_rate_column(name): ".1f" for name in arguments.anchors}
         print(f"\n{label}\n" + format_table(rows, columns))
     print(f"\nwritten: {arguments.out}/summary.json, curves.png and a JSON for each codec")
 
 
-def published_lines(published: Sequence[PublishedCurve], metric: str, net: str) -> list[Line]:
-    """Only in the panel of their own metric; LPIPS of another network is another metric."""
-    key = net if metric == "lpips" else metric
-    return [Line(c.name, c.points[key], "published") for c in published if key in c.points]
-
-
 def find_earlier(
-    folder: Path | None, coder: Coder, photos: list[Photo], perceptual: Any
+    folder: Path | None, coder: Coder, photos: list[Photo], panel: Panel
 ) -> dict[str, Any] | None:
     """A report of this codec in `folder` that can be used as it is."""
     path = None if folder is None else folder / f"{coder.name}.json"
     if isinstance(coder, ModelCoder) or path is None or not path.is_file():
         return None
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    net = NO_LPIPS if perceptual is None else perceptual.name
     reason = "it could not be had there" if "reason" in report else None
-    reason = reason or why_not_reusable(report, coder, photos, net)
+    reason = reason or why_not_reusable(report, coder, photos, panel)
     if reason is not None:
         print(f"{path} is not reused: {reason}", file=sys.stderr)
         return None

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,37 +24,24 @@ from ldm_ae.bench.compare import (
     missing_row,
 )
 from ldm_ae.bench.image_codecs import JPEG_QUALITIES, WEBP_QUALITIES, ImageCodec
+from ldm_ae.bench.panel import add_panel_arguments, formats, labels, measured, panel_of
 from ldm_ae.bench.pca import PatchCovariance
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.images import BrokenImageError, load_image, to_float
 from ldm_ae.data.paths import find_images
-from ldm_ae.losses.perceptual import Backbone, PerceptualConfig
-from ldm_ae.metrics.evaluate import open_perceptual
 from ldm_ae.viz.plots import save_rate_plot
 
 PROTOCOL = {
     "size": "native; a model or PCA pads by repeating edges to a multiple of f and crops back",
     "latents": "deterministic: the mode for KL, hard codes for VQ and dVAE; not rounded to fp16",
     "rounding": "both images are clamped and rounded to uint8 before every metric",
-    "psnr": "RGB, one mean squared error over all channels and pixels, peak 255",
-    "ssim": "Gaussian 11x11, sigma 1.5, K1 0.01, K2 0.03, range 255, valid windows, RGB mean",
-    "ms_ssim": "five scales, weights of Wang et al. 2003, 2x2 means between scales, RGB mean",
     "bpp": "jpeg, webp: bytes of the file, header included; latents raw, no entropy coding: "
     "16 bits (fp16) per number for continuous ones and PCA, ceil(log2 K) bits per code",
     "compression_ratio": "24 bits per pixel over bpp; of a mean: over the mean bpp",
     "mean": "plain mean of the per-image values; null if any image has none",
     "pca": "linear code of f x f patches, mean removed, as many values per patch as the latent "
     "(for a codebook: as a code vector) has, fitted on the training images",
-}
-TABLE = {
-    "name": "s",
-    "psnr": ".2f",
-    "ssim": ".4f",
-    "ms_ssim": ".4f",
-    "lpips": ".4f",
-    "bpp": ".4f",
-    "compression_ratio": ".1f",
 }
 
 
@@ -77,8 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder of test images")
     parser.add_argument("--out", type=Path, required=True, help="FILE.json; the plot is FILE.png")
     parser.add_argument("--train-images", type=Path, help="folder of images PCA is fitted on")
-    parser.add_argument("--lpips", choices=[*get_args(Backbone), "none"], default="squeeze")
-    parser.add_argument("--lpips-weights", help="the LPIPS backbone as a file, torchvision's names")
+    add_panel_arguments(parser)
     parser.add_argument("--limit", type=int, help="only the first N test images")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--jpeg", type=int, nargs="*", default=JPEG_QUALITIES, metavar="QUALITY")
@@ -92,12 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = torch.device(arguments.device)
     paths = find_images(arguments.images)[: arguments.limit]
     models = open_models(arguments.model, device)
-    config = PerceptualConfig(arguments.lpips, arguments.lpips_weights)
-    perceptual, name_or_reason = open_perceptual(config)
-    if perceptual is None:
-        print(f"LPIPS is null: {name_or_reason}", file=sys.stderr)
-    else:
-        perceptual.to(device)
+    panel = panel_of(arguments, device)
     pca_methods, rows = fit_pca(models, arguments)
     methods: list[Method] = [*models, *pca_methods]
     methods += [CodecMethod(ImageCodec("jpeg", quality)) for quality in arguments.jpeg]
@@ -106,10 +87,10 @@ def run(arguments: argparse.Namespace) -> None:
         for method in methods:
             progress.set_postfix_str(method.name)
             images = load_images(paths, arguments.images, device, progress)
-            rows.append(measure(method, images, perceptual, name_or_reason))
+            rows.append(measure(method, images, panel))
     protocol = PROTOCOL | {
         "images": {"folder": arguments.images.resolve().name, "count": len(paths)},
-        "lpips": f"null: {name_or_reason}" if perceptual is None else name_or_reason,
+        "metrics": panel.protocol(),
     }
     order = {"pca": 1, "jpeg": 2, "webp": 2}  # after the models
     write(arguments.out, protocol, sorted(rows, key=lambda row: order.get(row["kind"], 0)))
@@ -119,11 +100,10 @@ def write(out: Path, protocol: dict[str, Any], rows: list[dict[str, Any]]) -> No
     """Print the table; write the JSON and the plot beside it."""
     plot = out.with_suffix(".png")
     write_json(out, {"protocol": protocol, "rows": rows} | provenance())
-    labels = {"psnr": "PSNR (dB)"}
-    if any(row["lpips"] is not None for row in rows):
-        labels["lpips"] = protocol["lpips"]
-    save_rate_plot(plot, rows, labels)
-    print(format_table(rows, TABLE))
+    names = measured(rows)
+    save_rate_plot(plot, rows, labels(names))
+    columns = {"name": "s"} | formats(names) | {"bpp": ".4f", "compression_ratio": ".1f"}
+    print(format_table(rows, columns))
     print(f"written: {out} and {plot}")
 
 

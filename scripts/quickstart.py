@@ -16,25 +16,17 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2
 import ldm_ae
 from ldm_ae.bench.compare import CodecMethod, ModelMethod, PCAMethod, measure
 from ldm_ae.bench.image_codecs import ImageCodec
+from ldm_ae.bench.panel import formats, measured
 from ldm_ae.bench.pca import fit_patch_pca
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
-from ldm_ae.losses.perceptual import PerceptualConfig
-from ldm_ae.metrics.evaluate import open_perceptual
+from ldm_ae.metrics.panel import open_panel
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.viz.grids import save_reconstruction_grid
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/quickstart")
-COLUMNS = {
-    "name": "s",
-    "psnr": ".2f",
-    "ssim": ".3f",
-    "ms_ssim": ".3f",
-    "embedded": ".3f",
-    "bpp": ".2f",
-}
 
 
 def main() -> None:
@@ -102,7 +94,7 @@ def report(model: Autoencoder, seconds: float) -> None:
     """Scores beside PCA at the same number of latent values and JPEG, and a picture."""
     photos = held_out_photos()
     f, c = model.downsampling_factor, model.latent_channels
-    perceptual, name = open_perceptual(PerceptualConfig(net="embedded"))
+    panel = open_panel()
     pca = fit_patch_pca([pad_to_multiple(photo, f)[0] for photo in training_photos()], f, c)
     methods = [
         ModelMethod("this autoencoder", model),
@@ -110,11 +102,11 @@ def report(model: Autoencoder, seconds: float) -> None:
         CodecMethod(ImageCodec("jpeg", 10)),
         CodecMethod(ImageCodec("jpeg", 50)),
     ]
-    rows = [measure(method, photos, perceptual, name) for method in methods]
+    rows = [measure(method, photos, panel) for method in methods]
     content = {
         "protocol": {
             "images": [photo_name for photo_name, _ in photos],
-            "perceptual": f"{name}: a small distilled network; its values are not LPIPS",
+            "metrics": panel.protocol(),
             "reconstruction": "mode of the posterior, averaged weights, rounded to uint8",
             "bpp": "raw: fp16 numbers for the latents and for PCA, file size for JPEG",
         },
@@ -123,7 +115,8 @@ def report(model: Autoencoder, seconds: float) -> None:
         **provenance(),
     }
     write_json(ROOT / RUN / "report.json", content)
-    print(f"perceptual: {name}\n{format_table(rows, COLUMNS)}")
+    columns = {"name": "s"} | formats(measured(rows)) | {"bpp": ".2f"}
+    print(format_table(rows, columns))
     with torch.inference_mode():
         reconstructions = [model.reconstruct(photo)[0] for _, photo in photos]
     save_reconstruction_grid(

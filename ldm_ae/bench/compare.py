@@ -10,16 +10,17 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm_ae.bench.image_codecs import ImageCodec
 from ldm_ae.bench.pca import PatchPCA
 from ldm_ae.bench.rates import RGB_BITS_PER_PIXEL, continuous_bits, index_bits
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
-from ldm_ae.metrics.evaluate import NOT_ASKED, ImageScores, is_lpips, mean_scores, score
+from ldm_ae.metrics.panel import Panel, Scores, mean_scores
+from ldm_ae.metrics.table import ON_PAIRS
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 
-COLUMNS = ("psnr", "ssim", "ms_ssim", "lpips", "bpp", "compression_ratio")
+COLUMNS = (*ON_PAIRS, "bpp", "compression_ratio")
 
 
 class Method(Protocol):
@@ -106,33 +107,27 @@ class ModelMethod:
         return facts
 
 
-def measure(
-    method: Method,
-    images: Iterable[tuple[str, Tensor]],
-    perceptual: nn.Module | None = None,
-    without_perceptual: str = NOT_ASKED,
-) -> dict[str, Any]:
+def measure(method: Method, images: Iterable[tuple[str, Tensor]], panel: Panel) -> dict[str, Any]:
     """The row of `method`: means of the per-image values, and under `images` the values.
 
     images: (name, (1, 3, H, W) in [-1, 1]). A value that cannot be had is None and `reasons`
     says why. A mean's compression ratio is 24 over the mean bpp.
     """
-    embedded = perceptual is not None and not is_lpips(perceptual)
     image_rows: list[dict[str, Any]] = []
-    scores: list[ImageScores] = []
+    scores: list[Scores] = []
     with torch.inference_mode():
         for name, image in images:
             reconstruction, bits = method.reconstruct(image)
-            scores += score(image, reconstruction, perceptual, without_perceptual)
+            scores += panel.score(image, reconstruction)
             height, width = image.shape[2:]
             image_rows.append(
                 {"name": name, "width": width, "height": height, "bits": bits}
-                | _values(scores[-1], bits / (height * width), embedded)
+                | _values(scores[-1], bits / (height * width))
             )
     mean_bpp = math.fsum(row["bpp"] for row in image_rows) / max(len(image_rows), 1)
     return (
         {"name": method.name, "kind": method.kind}
-        | _values(mean_scores(scores), mean_bpp, embedded)
+        | _values(mean_scores(scores), mean_bpp)
         | method.facts()
         | {"num_images": len(image_rows), "images": image_rows}
     )
@@ -147,17 +142,6 @@ def missing_row(name: str, kind: str, reason: str) -> dict[str, Any]:
     )
 
 
-def _values(scores: ImageScores, bpp: float, embedded: bool) -> dict[str, Any]:
-    """The columns of a row. Only LPIPS itself is called so: the embedded network's distance has a
-    column of its own, and then `lpips` is None."""
-    values, reasons = asdict(scores), dict(scores.reasons)
-    del values["reasons"]
-    distance, why = values.pop("perceptual"), reasons.pop("perceptual", None)
-    values["lpips"] = None if embedded else distance
-    if embedded:
-        values["embedded"] = distance
-        reasons["lpips"] = "the embedded network took its place, which is not LPIPS"
-    if why is not None:
-        reasons["embedded" if embedded else "lpips"] = why
-    ratio = RGB_BITS_PER_PIXEL / bpp
-    return values | {"reasons": reasons, "bpp": bpp, "compression_ratio": ratio}
+def _values(scores: Scores, bpp: float) -> dict[str, Any]:
+    rates = {"bpp": bpp, "compression_ratio": RGB_BITS_PER_PIXEL / bpp}
+    return {"reasons": scores.reasons} | scores.values | rates

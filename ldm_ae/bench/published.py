@@ -4,7 +4,7 @@ measurements of ours; they hold for the 24 Kodak photos alone.
 Rates and scores: CompressAI's results on Kodak (results/image/kodak, snapshot 869a9f5),
 interpolated linearly over the log of the rate to four rates; ELIC from its paper; MS-ILLM and the
 same codec without a GAN from NeuralCompression (projects/illm/results.csv). LPIPS of the latter is
-of AlexNet, so that it never stands beside LPIPS of another network.
+of AlexNet.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ KODAK_NAMES = tuple(f"kodim{number:02d}.png" for number in range(1, 25))
 
 @dataclass(frozen=True)
 class PublishedCurve:
-    """(bpp, value) by metric: "psnr" in dB, RGB; "ms_ssim"; "LPIPS-alex"."""
+    """(bpp, value) by metric of `ldm_ae.metrics.table`; "psnr" is of RGB."""
 
     name: str
     source: str
@@ -50,7 +50,7 @@ PUBLISHED = (
             "psnr": tuple(
                 zip(_ILLM_RATES, (24.73, 25.92, 27.53, 29.63, 31.03, 33.21), strict=True)
             ),
-            "LPIPS-alex": tuple(
+            "lpips_alex": tuple(
                 zip(_ILLM_RATES, (0.158, 0.110, 0.0732, 0.0451, 0.0320, 0.0180), strict=True)
             ),
         },
@@ -60,7 +60,7 @@ PUBLISHED = (
         "NeuralCompression",
         {
             "psnr": tuple(zip(_NO_GAN_RATES, (25.52, 26.83, 28.61, 30.58, 32.11), strict=True)),
-            "LPIPS-alex": tuple(
+            "lpips_alex": tuple(
                 zip(_NO_GAN_RATES, (0.149, 0.102, 0.0653, 0.0397, 0.0270), strict=True)
             ),
         },

@@ -10,19 +10,18 @@ from ldm_ae.bench.image_codecs import Pixels
 from ldm_ae.bench.rate_distortion import (
     Coder,
     Point,
-    Scorer,
     mean_points,
     measure_point,
     pixel_digest,
+    to_tensor,
 )
 from ldm_ae.bench.report import write_json
 from ldm_ae.data.folder import EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image
 from ldm_ae.data.paths import find_images
-from ldm_ae.losses.perceptual import PerceptualLoss
+from ldm_ae.metrics.panel import Original, Panel
 
 EMBEDDED = "embedded"
-NO_LPIPS = "none"
 
 
 @dataclass(frozen=True)
@@ -51,45 +50,45 @@ def list_photos(images: str, limit: int | None = None) -> list[Photo]:
 def measure_coder(
     coder: Coder,
     photos: Sequence[Photo],
-    perceptual: PerceptualLoss | None,
+    panel: Panel,
     cache_dir: Path,
     after_row: Callable[[], object],
 ) -> dict[str, Any]:
-    """{"codec", "identity", "lpips_net", "points": means, "images": rows of each}.
+    """{"codec", "identity", "metrics", "points": means, "images": rows of each}.
 
-    A row found in the cache, of the same pixels, coder and LPIPS network, is not measured again.
+    A row found in the cache, of the same pixels, coder and metrics, is not measured again.
     """
-    net = NO_LPIPS if perceptual is None else perceptual.name
+    metrics = panel.protocol()
     identity = json.loads(json.dumps(dict(coder.identity)))  # as it will be read back
     images = []
     for photo in photos:
         pixels = photo.pixels()
         digest = pixel_digest(pixels)
-        key = {"pixels": digest, "identity": identity, "lpips_net": net}
+        key = {"pixels": digest, "identity": identity, "metrics": metrics}
         rows = _CachedRows(cache_dir / coder.name / f"{digest[:20]}.json", key)
-        scorer: Scorer | None = None
+        original: Original | None = None
         for point in coder.points:
             if point not in rows:
-                scorer = scorer or Scorer(pixels, perceptual)
-                rows.add(point, measure_point(coder, point, pixels, scorer))
+                original = original or panel.see(to_tensor(pixels))
+                rows.add(point, measure_point(coder, point, pixels, original))
             after_row()
         height, width = pixels.shape[:2]
         images.append(
             {"name": photo.name, "width": width, "height": height, "pixels_sha256": digest}
             | {"rows": [rows[point] for point in coder.points]}
         )
-    head = {"codec": coder.name, "identity": identity, "lpips_net": net, "num_images": len(images)}
-    return head | {"points": mean_points(images), "images": images}
+    head = {"codec": coder.name, "identity": identity, "metrics": metrics}
+    return head | {"num_images": len(images), "points": mean_points(images), "images": images}
 
 
 def why_not_reusable(
-    report: dict[str, Any], coder: Coder, photos: Sequence[Photo], lpips_net: str
+    report: dict[str, Any], coder: Coder, photos: Sequence[Photo], panel: Panel
 ) -> str | None:
     """Why an earlier report cannot stand for this run; None if it can."""
     if report.get("identity", {}).get("options") != _as_json(coder.identity.get("options")):
         return "other settings"
-    if report["lpips_net"] != lpips_net:
-        return f"LPIPS is {report['lpips_net']} there, {lpips_net} here"
+    if report.get("metrics") != panel.protocol():
+        return "other metrics"
     qualities = [(point["variant"], point["quality"]) for point in report["points"]]
     if qualities != [(point.variant, point.quality) for point in coder.points]:
         return "other qualities"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ldm_ae.bench.published import PublishedCurve
-from ldm_ae.bench.rate_distortion import HIGHER_IS_BETTER, METRICS
+from ldm_ae.bench.rate_distortion import scored
 from ldm_ae.metrics.bd_rate import BDRate, bd_rate, best_of
+from ldm_ae.metrics.table import METRICS
 
 ANCHOR = "avif"
 RATES = (0.1, 0.15, 0.25, 0.5)
@@ -19,9 +20,9 @@ def curve(report: Report, metric: str) -> list[tuple[float, float]]:
     """(bpp, metric), by rate: the envelope of a codec's settings. Empty without a value."""
     by_variant: dict[str, list[tuple[float, float]]] = {}
     for point in report["points"]:
-        if point[metric] is not None:
+        if point.get(metric) is not None:
             by_variant.setdefault(point["variant"], []).append((point["bpp"], point[metric]))
-    return best_of(list(by_variant.values()), higher_is_better=HIGHER_IS_BETTER[metric])
+    return best_of(list(by_variant.values()), higher_is_better=METRICS[metric].higher_is_better)
 
 
 def bd_rates(
@@ -36,13 +37,12 @@ def bd_rates(
         if name != anchor:
             table[name] = {
                 m: asdict(_against(reports.get(anchor), anchor, curve(report, m), m))
-                for m in METRICS
+                for m in scored(report["points"][0])
             }
     for item in published:
         table[item.name] = {"published": True} | {
             metric: asdict(_against(reports.get(anchor), anchor, list(item.points[metric]), metric))
-            for metric in METRICS
-            if metric in item.points
+            for metric in item.points
         }
     return table
 
@@ -52,7 +52,7 @@ def _against(
 ) -> BDRate:
     if report is None:
         return BDRate(None, reason=f"{anchor} was not measured")
-    return bd_rate(curve(report, metric), points, higher_is_better=HIGHER_IS_BETTER[metric])
+    return bd_rate(curve(report, metric), points, higher_is_better=METRICS[metric].higher_is_better)
 
 
 def value_at(points: Sequence[tuple[float, float]], bpp: float) -> float | None:

@@ -14,8 +14,14 @@ from torch import Tensor
 
 Backbone = Literal["vgg", "alex", "squeeze"]
 
-# torchvision's class of weights for each backbone; its URL also names the file in the cache.
-TORCHVISION_WEIGHTS: dict[str, str] = {
+# torchvision's name of each network, and its class of weights, whose URL also names the file in
+# torchvision's cache.
+TORCHVISION_NAMES: dict[Backbone, str] = {
+    "vgg": "vgg16",
+    "alex": "alexnet",
+    "squeeze": "squeezenet1_1",
+}
+TORCHVISION_WEIGHTS: dict[Backbone, str] = {
     "vgg": "VGG16_Weights",
     "alex": "AlexNet_Weights",
     "squeeze": "SqueezeNet1_1_Weights",
@@ -23,13 +29,18 @@ TORCHVISION_WEIGHTS: dict[str, str] = {
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 
 
-def load_backbone(net: Backbone, weights: str | None) -> dict[str, Tensor]:
+def load_backbone(
+    net: Backbone, weights: str | Path | None = None, *, download: bool = True
+) -> dict[str, Tensor]:
     """torchvision's `features.*` tensors for `net`, from `weights`, the cache or a download.
 
-    Raises ValueError that names the three ways out.
+    weights: a file; or a folder that holds `features_file(net)`. download: whether torchvision's
+    file may be fetched where no cache has it. Raises ValueError that names the ways out.
     """
+    if weights is None and not download and not _in_torchvision_cache(net).is_file():
+        raise ValueError(_not_here(net))
     try:
-        state = _read_weights(Path(weights)) if weights is not None else _fetch_torchvision(net)
+        state = _read_weights(net, Path(weights)) if weights else _fetch_torchvision(net)
     except (
         OSError,
         RuntimeError,
@@ -41,7 +52,25 @@ def load_backbone(net: Backbone, weights: str | None) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def features_file(net: Backbone) -> str:
+    """The name of a file with one backbone's `features.*`, in a folder of several."""
+    return f"{TORCHVISION_NAMES[net]}_features.safetensors"
+
+
+def _in_torchvision_cache(net: Backbone) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / _torchvision_url(net).rsplit("/", 1)[-1]
+
+
+def _not_here(net: Backbone) -> str:
+    name = TORCHVISION_NAMES[net]
+    return (
+        f"the weights of {name} are not on this machine: "
+        f"torchvision.models.{name}(weights='DEFAULT') downloads them"
+    )
+
+
+def _read_weights(net: Backbone, path: Path) -> dict[str, Tensor]:
+    path = path / features_file(net) if path.is_dir() else path
     if path.suffix == ".safetensors":
         return load_file(path)
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -78,14 +107,14 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _ways_out(net: Backbone, weights: str | None, error: Exception) -> str:
+def _ways_out(net: Backbone, weights: str | Path | None, error: Exception) -> str:
     url = _torchvision_url(net)
     tried = f"file {weights}" if weights is not None else f"torchvision's cache and {url}"
     return (
         f"loss.perceptual.net={net}: its backbone could not be loaded from {tried} "
         f"({type(error).__name__}: {error}). Three ways out: "
         "(a) loss.perceptual.weights=FILE, torchvision's `features.*` as safetensors or .pth; "
-        f"(b) put {url.rsplit('/', 1)[-1]} into {Path(torch.hub.get_dir()) / 'checkpoints'}, "
+        f"(b) put {_in_torchvision_cache(net).name} into {_in_torchvision_cache(net).parent}, "
         "or run once with a network; "
         "(c) loss.perceptual.net=embedded, which needs no download (it is not LPIPS)."
     )

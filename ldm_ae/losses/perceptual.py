@@ -24,22 +24,25 @@ from ldm_ae.losses.feature_distance import feature_distance
 # Below this the backbone's last pooling has nothing left to pool.
 MIN_SIZE: dict[str, int] = {"vgg": 16, "alex": 31, "squeeze": 17}
 
+PerceptualNet = Literal["vgg", "alex", "squeeze", "embedded", "none"]
+
 
 @dataclass(frozen=True)
 class PerceptualConfig:
     """Which perceptual distance to use.
 
     net: an LPIPS backbone, ``embedded`` (our small network: it is not LPIPS) or ``none``.
-    weights: the backbone as a file with torchvision's names (``features.0.weight``, ...);
-        None looks in torchvision's cache and then downloads. Unused by ``embedded``.
+    weights: the backbone as a file with torchvision's names (``features.0.weight``, ...), or a
+        folder of such files; None looks in torchvision's cache and then downloads. Unused by
+        ``embedded``.
     """
 
-    net: Literal["vgg", "alex", "squeeze", "embedded", "none"] = "vgg"
+    net: PerceptualNet = "vgg"
     weights: str | None = None
 
 
-def build_perceptual(config: PerceptualConfig) -> "PerceptualLoss":
-    """The frozen distance that `config` names.
+def build_perceptual(config: PerceptualConfig, *, download: bool = True) -> "PerceptualLoss":
+    """The frozen distance that `config` names; download: whether its backbone may be fetched.
 
     Raises ValueError if the backbone's weights cannot be had: nothing else takes their place.
     """
@@ -56,7 +59,8 @@ def build_perceptual(config: PerceptualConfig) -> "PerceptualLoss":
                 "Drop the key, or name the backbone the file is for (vgg, alex, squeeze)."
             )
         return PerceptualLoss(load_embedded(), "embedded (not LPIPS)")
-    network = LPIPSNetwork(config.net, load_backbone(config.net, config.weights))
+    backbone = load_backbone(config.net, config.weights, download=download)
+    network = LPIPSNetwork(config.net, backbone)
     return PerceptualLoss(network, f"LPIPS-{config.net}")
 
 
@@ -114,11 +118,12 @@ class PerceptualLoss(nn.Module):
                 f"{self.name} takes images of at least {self.network.min_size} pixels a side, "
                 f"got {tuple(x.shape[2:])}: enlarge the crop"
             )
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            return self._features(x), self._features(y)
+        return self.features_of(x), self.features_of(y)
 
-    def _features(self, images: Tensor) -> Sequence[Tensor]:
-        features: Sequence[Tensor] = self.network.features(to_rgb(images.float()))
+    def features_of(self, images: Tensor) -> Sequence[Tensor]:
+        """Features of one side, per level (B, C_l, H_l, W_l), for `distance`."""
+        with torch.autocast(device_type=images.device.type, enabled=False):
+            features: Sequence[Tensor] = self.network.features(to_rgb(images.float()))
         return features
 
 

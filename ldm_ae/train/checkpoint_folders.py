@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ldm_ae.files import is_disk_full, sync_folder
+from ldm_ae.metrics.table import LPIPS, METRICS
 
 WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"
 SCORES = "scores.json"
-LOWER_IS_BETTER = ("lpips", "embedded", "frechet")
+# Earlier runs measured LPIPS with the network that they trained with alone, under this name.
+EARLIER_LPIPS = "lpips"
 
 
 def checkpoints_of(run_dir: Path) -> list[Path]:
@@ -57,13 +59,14 @@ def find_checkpoint(
     raise ValueError(f"{key}={which}: no such checkpoint; {run_dir} has: {names}")
 
 
-def read_scores(checkpoint: Path) -> dict[str, float]:
-    """The validation scores of a checkpoint's own step; empty if it was not validated."""
+def read_score(checkpoint: Path, metric: str) -> float | None:
+    """A validation score of a checkpoint's own step; None if it was not measured there."""
     path = checkpoint / SCORES
     if not path.is_file():
-        return {}
+        return None
     scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return scores
+    earlier = scores.get(EARLIER_LPIPS) if metric in LPIPS else None
+    return scores.get(metric, earlier)
 
 
 def best_checkpoint(run_dir: Path, metric: str) -> Path | None:
@@ -71,14 +74,14 @@ def best_checkpoint(run_dir: Path, metric: str) -> Path | None:
 
     Since rotation spares it, it is the best of the whole run.
     """
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    judged = [(path, read_scores(path).get(metric)) for path in checkpoints_of(run_dir)]
+    sign = -1 if METRICS[metric].higher_is_better else 1
+    judged = [(path, read_score(path, metric)) for path in checkpoints_of(run_dir)]
     ranked = [(sign * score, path) for path, score in judged if score is not None]
     return min(ranked)[1] if ranked else None
 
 
 def is_better(score: float, than: float, metric: str) -> bool:
-    return score < than if metric in LOWER_IS_BETTER else score > than
+    return score > than if METRICS[metric].higher_is_better else score < than
 
 
 @contextlib.contextmanager

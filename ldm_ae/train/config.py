@@ -7,8 +7,8 @@ from ldm_ae.config import TAGGED_BY_KIND
 from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.data.config import DataConfig
 from ldm_ae.losses.objective import LossConfig
-from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE
 from ldm_ae.metrics.frechet import FrechetConfig
+from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
 from ldm_ae.models.dvae import DVAEConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
@@ -18,7 +18,6 @@ from ldm_ae.train.schedules import LearningRateSchedule
 from ldm_ae.train.stages import Stage, require_growing
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Metric = Literal["psnr", "ssim", "ms_ssim", "lpips", "embedded", "frechet"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class TrainConfig:
     ema_decay: of the averaged weights, which are validated and exported.
     log_every, validate_every, checkpoint_every: in steps; the last step does all three.
     keep_checkpoints: how many of the newest stay.
-    best_metric: a validation score; the checkpoint that is best by it stays too, and each
-        validation that beats all before it is saved at once. null keeps no best one.
+    best_metric: a metric of `ldm_ae.metrics.table`, or `lpips` for that of loss.perceptual.net;
+        the checkpoint that is best by it stays too, and each validation that beats all before it
+        is saved at once. null keeps no best one.
     trackers: `tensorboard` (files under run_dir), `wandb` (its own package; WANDB_MODE=offline
         keeps everything under run_dir), both or none.
     frechet: a Fréchet distance at each validation, off without its network's weights.
@@ -75,7 +75,7 @@ class TrainConfig:
     validate_every: int = 1_000
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
-    best_metric: Metric | None = None
+    best_metric: str | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     frechet: FrechetConfig = field(default_factory=FrechetConfig)
     progressive: tuple[Stage, ...] = ()
@@ -173,19 +173,38 @@ class Experiment:
                 " whose decoder is to be trained"
             )
 
+    @property
+    def best_metric(self) -> str | None:
+        """train.best_metric, a key of the table of metrics."""
+        if self.train.best_metric == "lpips":
+            return OF_NETWORK.get(self.loss.perceptual.net)
+        return self.train.best_metric
+
+    @property
+    def validation_metrics(self) -> list[str]:
+        """Of pairs of images: the quick ones, that of the loss's network, and the best metric."""
+        asked = {*QUICK, OF_NETWORK.get(self.loss.perceptual.net), self.best_metric}
+        return [name for name in METRICS if name in asked and METRICS[name].open is not None]
+
     def _require_best_metric(self) -> None:
-        metric, net = self.train.best_metric, self.loss.perceptual.net
-        missing = {
-            "lpips": "loss.perceptual.net=vgg, alex or squeeze" * (net in ("none", "embedded")),
-            "embedded": "loss.perceptual.net=embedded" * (net != "embedded"),
-            "frechet": "train.frechet.weights" * (self.train.frechet.weights is None),
-            "ms_ssim": f"data.size={MS_SSIM_MIN_SIDE} or more"
-            * (self.data.size < MS_SSIM_MIN_SIDE),
-        }
-        if metric is not None and missing.get(metric):
-            raise ValueError(f"train.best_metric={metric} needs {missing[metric]}")
+        asked, metric = self.train.best_metric, self.best_metric
+        if asked is None:
+            return
+        if asked == "lpips" and self.loss.perceptual.net in ("none", "embedded"):
+            raise ValueError(
+                "train.best_metric=lpips needs loss.perceptual.net=vgg, alex or squeeze; or name"
+                " one of lpips_vgg, lpips_alex, lpips_squeeze"
+            )
+        assert metric is not None
+        require_metric(metric, "train.best_metric")
+        if metric == "frechet" and self.train.frechet.weights is None:
+            raise ValueError("train.best_metric=frechet needs train.frechet.weights")
+        if self.data.size < METRICS[metric].min_side:
+            raise ValueError(
+                f"train.best_metric={metric} needs data.size={METRICS[metric].min_side} or more"
+            )
         unvalidated = self.data.validation_count == 0 and self.data.validation_path is None
-        if metric is not None and unvalidated and self.data.kind != "embedded":
+        if unvalidated and self.data.kind != "embedded":
             raise ValueError(
                 f"train.best_metric={metric} needs validation images: set"
                 " data.validation_count or data.validation_path"

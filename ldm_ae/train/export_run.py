@@ -20,7 +20,9 @@ from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import Data, open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.export.export import export, require_free
-from ldm_ae.metrics.evaluate import evaluate, mean_scores, open_perceptual
+from ldm_ae.metrics.judges import Networks
+from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
+from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.kl import KLConfig
@@ -61,7 +63,7 @@ def export_run(
     if not (run_dir / "config.yaml").is_file():
         raise ValueError(f"{run_dir} has no config.yaml: give the folder of a training run")
     experiment = config.load(Experiment, run_dir / "config.yaml", list(overrides))
-    folder = find_checkpoint(run_dir, checkpoint, experiment.train.best_metric, key="checkpoint")
+    folder = find_checkpoint(run_dir, checkpoint, experiment.best_metric, key="checkpoint")
     model = _open(folder / f"{weights}.safetensors", experiment)
     on_gpu = experiment.train.device != "cpu" and torch.cuda.is_available()
     model = model.to("cuda" if on_gpu else "cpu")
@@ -117,25 +119,18 @@ def validation_scores(model: Autoencoder, experiment: Experiment, data: Data) ->
     if not held_out:
         return {"images": 0}
     device = next(model.parameters()).device
-    perceptual, name = open_perceptual(experiment.loss.perceptual)
-    if perceptual is not None:
-        perceptual = perceptual.to(device)
+    net, weights = experiment.loss.perceptual.net, experiment.loss.perceptual.weights
+    panel = open_panel(networks=Networks(device, {net: weights} if weights else None))
     images = (to_float(image[None]).to(device) for _, image in held_out)
-    means = mean_scores(evaluate(model.reconstruct, images, perceptual, name))
-    labels = {
-        "psnr": "PSNR, dB",
-        "ssim": "SSIM",
-        "ms_ssim": "MS-SSIM",
-        "perceptual": name if perceptual is not None else "perceptual distance",
-    }
+    means = mean_scores(evaluate(model.reconstruct, images, panel))
     scores: dict[str, Any] = {
         "of": "the mode's reconstruction, rounded to uint8; means over images",
         "images": len(held_out),
         "view": f"{experiment.data.size} px, {experiment.data.validation_crop}",
     }
-    for key, label in labels.items():
-        value = getattr(means, key)
-        scores[label] = value if value is not None else f"not measured: {means.reasons[key]}"
+    for name, value in means.values.items():
+        why = f"not measured: {means.reasons.get(name)}"
+        scores[METRICS[name].label] = why if value is None else value
     return scores
 
 

@@ -20,11 +20,10 @@ class FrechetJudge:
         but chance makes of sets of that size. None where there are too few images for it.
     """
 
-    def __init__(self, network: FrechetNetwork, images: list[Tensor]) -> None:
-        """images: all validation images, (1, C, H, W) each, the same on every rank."""
+    def __init__(self, network: FrechetNetwork, images: Iterable[Tensor]) -> None:
+        """images: this rank's share of the validation images, (1, C, H, W) each in [-1, 1]."""
         self.network = network
-        rank, world_size = world()
-        self.originals = self._moments(images[rank::world_size])
+        self.originals = self._moments(images)
         self.seen: list[Tensor] = []
         self.floor: float | None = None
         self.floor_images = 0

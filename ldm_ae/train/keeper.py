@@ -8,7 +8,7 @@ from typing import Any
 
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.checkpoint import Progress, checkpoint_path, save_checkpoint
-from ldm_ae.train.checkpoint_folders import best_checkpoint, is_better, read_scores
+from ldm_ae.train.checkpoint_folders import best_checkpoint, is_better, read_score
 from ldm_ae.train.config import TrainConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.players import Players
@@ -21,23 +21,24 @@ class Keeper:
         self,
         run_dir: Path,
         config: TrainConfig,
+        best_metric: str | None,
         players: Players,
         average: WeightAverage[Autoencoder],
     ) -> None:
         self.run_dir, self.config = run_dir, config
         self.players, self.average = players, average
+        self.metric = best_metric
         self.best: float | None = None
-        metric = config.best_metric
-        found = best_checkpoint(run_dir, metric) if metric else None
-        if metric and found:
-            self.best = read_scores(found)[metric]
+        found = best_checkpoint(run_dir, best_metric) if best_metric else None
+        if best_metric and found:
+            self.best = read_score(found, best_metric)
 
     def beats_the_best(self, scores: Mapping[str, Any] | None) -> bool:
         """Whether scores are better than all before them; they then are the ones to beat.
 
         Raises ValueError if the chosen metric could not be measured.
         """
-        metric = self.config.best_metric
+        metric = self.metric
         if scores is None or metric is None:
             return False
         score = scores[metric]
@@ -65,7 +66,7 @@ class Keeper:
                 progress,
                 self.config.keep_checkpoints,
                 scores=numbers or None,
-                best_metric=self.config.best_metric,
+                best_metric=self.metric,
             )
         accelerator.wait_for_everyone()
         return target

@@ -19,12 +19,13 @@ from tqdm import tqdm
 
 from ldm_ae.data.batch import SkipLog
 from ldm_ae.files import replacing
+from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.vq import VQAutoencoder
 from ldm_ae.train.trackers import track_picture
 
 # What a validation prints above the bar; everything goes to the files.
-SHOWN = ("psnr", "ssim", "lpips", "embedded", "frechet", "codebook_share", "codebook_perplexity")
+SHOWN = (*METRICS, "codebook_share", "codebook_perplexity")
 IN_BAR = (
     "loss",
     "reconstruction",

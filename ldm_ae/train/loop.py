@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ldm_ae.config import dump
-from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
@@ -25,6 +24,7 @@ from ldm_ae.train.setup import (
     build_perceptual_metric,
     build_players,
     open_frechet,
+    open_validation_panel,
     require_one_start,
     seed_step,
     set_learning_rates,
@@ -57,7 +57,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     if ranks.is_main_process:
         recover(run_dir)
     ranks.wait_for_everyone()
-    checkpoint = starting_point(run_dir, resume, experiment.train.best_metric)
+    checkpoint = starting_point(run_dir, resume, experiment.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
     require_one_start(progress.step, run_dir)
     experiment, about_precision = settle_precision(experiment, checkpoint)
@@ -75,13 +75,15 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         device=accelerator.device,
     )
     progress.require_order(loader.num_images, config.seed)
-    held_out = validation_images(data)
+    held_out = [image for _, image in validation_images(data)]
+    num_held_out = len(held_out)
+    held_out = held_out[accelerator.process_index :: accelerator.num_processes]
     perceptual = build_perceptual_metric(experiment, accelerator.device)
     players, average = build_players(experiment, accelerator, perceptual)
     if checkpoint:
         progress = load_checkpoint(checkpoint, players, average)
-    images = [to_float(image[None]).to(accelerator.device) for _, image in held_out]
-    frechet = open_frechet(experiment, images, loader)
+    panel = open_validation_panel(experiment, accelerator.device, perceptual)
+    frechet = open_frechet(experiment, held_out, num_held_out, accelerator.device, loader)
 
     resolved = dump(experiment)
     if accelerator.is_main_process:
@@ -94,7 +96,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         log.message(about_precision)
     if frechet is not None:
         log.message(frechet.describe())
-    keeper = Keeper(run_dir, config, players, average)
+    keeper = Keeper(run_dir, config, experiment.best_metric, players, average)
     batches = staged_batches(
         loader, config.progressive, config.accumulation, progress.step, progress.images_seen
     )
@@ -122,8 +124,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
                 terms |= codebook_terms(players.trainee.autoencoder)
                 log.terms(progress.step, terms, rates)
             scores = None
-            if images and _due(progress, config.validate_every, config.steps):
-                scores, grid = validate(average.model, images, perceptual, frechet)
+            if num_held_out and _due(progress, config.validate_every, config.steps):
+                scores, grid = validate(average.model, held_out, panel, frechet)
                 log.validation(progress.step, scores, grid)
             best = keeper.beats_the_best(scores)  # asked also where a checkpoint is due anyway
             if best or _due(progress, config.checkpoint_every, config.steps):

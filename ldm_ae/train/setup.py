@@ -10,12 +10,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.distributed import gather_from_ranks
 from ldm_ae.losses.critic import build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
+from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.mobilenet import FrechetNetwork
+from ldm_ae.metrics.panel import Panel, open_panel
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.noise import mix
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint
@@ -86,6 +89,21 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
     perceptual = build_perceptual(loss.perceptual).to(device)
     experiment.require_images_of(perceptual.network.min_size, perceptual.name)
     return perceptual
+
+
+def open_validation_panel(
+    experiment: Experiment, device: torch.device, perceptual: PerceptualLoss | None
+) -> Panel:
+    """What validation measures; the network of the loss, if there is one, is used again.
+
+    Raises ValueError if the best checkpoint is chosen by what cannot be had.
+    """
+    known = {} if perceptual is None else {experiment.loss.perceptual.net: perceptual}
+    panel = open_panel(experiment.validation_metrics, Networks(device, known=known))
+    metric = experiment.best_metric
+    if metric in panel.reasons:
+        raise ValueError(f"train.best_metric={metric} cannot be had: {panel.reasons[metric]}")
+    return panel
 
 
 def build_players(
@@ -161,21 +179,27 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def open_frechet(
-    experiment: Experiment, images: list[Tensor], loader: TrainLoader
+    experiment: Experiment,
+    images: list[Tensor],
+    num_images: int,
+    device: torch.device,
+    loader: TrainLoader,
 ) -> FrechetJudge | None:
     """The Fréchet distance of the config with its floor, or None. Called by every rank.
 
-    images: all validation images (1, C, H, W) on the device. Raises ValueError if there are fewer
-    than two, or the network's file does not fit.
+    images: this rank's share of the `num_images` for validation, (C, H, W) uint8. Raises
+    ValueError if there are fewer than two, or the network's file does not fit.
     """
     weights = experiment.train.frechet.weights
     if weights is None:
         return None
-    if len(images) < 2:
+    if num_images < 2:
         raise ValueError(
             f"train.frechet.weights={weights} needs 2 or more validation images: set"
             " data.validation_count or data.validation_path"
         )
-    judge = FrechetJudge(FrechetNetwork(weights).to(images[0].device), images)
+    judge = FrechetJudge(
+        FrechetNetwork(weights).to(device), (to_float(image[None]).to(device) for image in images)
+    )
     judge.measure_floor((batch.images for batch in loader.batches()), loader.num_images)
     return judge

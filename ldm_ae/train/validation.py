@@ -1,12 +1,12 @@
 """Validation on held-out images: scores, latent statistics, codebook usage and a picture.
 
-The images are dealt to the ranks in turn, each is encoded once, and the rows are gathered, so the
-scores are those of a single process.
+The images are dealt to the ranks in turn, each is encoded once, in batches, and the rows are
+gathered, so that the scores are those of a single process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ldm_ae.data.images import pad_to_multiple
+from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.export.statistics import ACTIVE_VARIANCE
-from ldm_ae.losses.perceptual import PerceptualLoss
-from ldm_ae.metrics.evaluate import ImageScores, is_lpips, mean_scores, score
+from ldm_ae.metrics.panel import Panel, Scores, mean_scores
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
 from ldm_ae.models.kl import KLAutoencoder
@@ -29,81 +28,96 @@ from ldm_ae.train.frechet import FrechetJudge
 from ldm_ae.viz.grids import reconstruction_grid
 
 GRID_IMAGES = 6
+BATCH_PIXELS = 2**19  # 8 images of 256 pixels a side
 
 
 @dataclass(frozen=True)
 class _Row:
     """What is kept of one image. sums: (3, c) float64, over positions: latents, their squares,
-    nats of KL. counts: of each code (K,). picture: (C, H, W), of the grid's images."""
+    nats of KL. counts: of each code (K,). pictures: (C, H, W) in [-1, 1], the original and what
+    became of it, of the grid's images."""
 
-    scores: ImageScores
+    scores: Scores
     positions: int
     sums: Tensor
     counts: Tensor | None
-    picture: Tensor | None
+    pictures: tuple[Tensor, Tensor] | None
 
 
 @torch.no_grad()
 def validate(
     model: Autoencoder,
-    images: list[Tensor],
-    perceptual: PerceptualLoss | None,
+    images: Sequence[Tensor],
+    panel: Panel,
     frechet: FrechetJudge | None = None,
 ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """Scores of a model in eval mode and a grid of the first images; the same on every rank, all
     of which must call it.
 
-    images: all of them on every rank, batches (1, C, H, W) in [-1, 1] on the model's device. The
-    reconstruction is that of the mode, rounded to uint8. Each network's distance keeps its name.
+    images: this rank's share, every world-size-th one: (C, H, W) uint8 of one shape, on the host.
+    The reconstruction is that of the mode, rounded to uint8.
     """
     rank, world_size = world()
-    mine = range(rank, len(images), world_size)
-    rows = [_row(model, images[i], perceptual, frechet, i < GRID_IMAGES) for i in mine]
+    num_shown = -(-(GRID_IMAGES - rank) // world_size)  # of this rank's images, in the grid
+    rows: list[_Row] = []
+    for batch in _batches(images):
+        rows += _rows(model, batch, panel, frechet, num_shown - len(rows))
     dealt = gather_from_ranks(rows)
-    rows = [dealt[i % world_size][i // world_size] for i in range(len(images))]
+    rows = [dealt[i % world_size][i // world_size] for i in range(sum(map(len, dealt)))]
 
-    means = mean_scores([row.scores for row in rows])
-    scores: dict[str, Any] = {"psnr": means.psnr, "ssim": means.ssim, "ms_ssim": means.ms_ssim}
-    if perceptual is not None:
-        scores |= {"lpips" if is_lpips(perceptual) else "embedded": means.perceptual}
-        scores["perceptual_net"] = perceptual.name
+    scores: dict[str, Any] = dict(mean_scores([row.scores for row in rows]).values)
     if frechet is not None:
         scores |= frechet.scores()
     scores |= dict(_latents(model, rows)) | dict(_codebook(rows))
-    pictures = [row.picture for row in rows if row.picture is not None]
-    originals = [image[0].cpu() for image in images[:GRID_IMAGES]]
+    originals, pictures = zip(*(row.pictures for row in rows if row.pictures), strict=True)
     return scores, reconstruction_grid(originals, pictures)
 
 
-def _row(
+def _batches(images: Sequence[Tensor]) -> Iterator[Tensor]:
+    """(B, C, H, W) uint8, of as many images as make up `BATCH_PIXELS`."""
+    if not images:  # more ranks than images
+        return
+    size = max(1, BATCH_PIXELS // images[0][0].numel())
+    for start in range(0, len(images), size):
+        yield torch.stack(list(images[start : start + size]))
+
+
+def _rows(
     model: Autoencoder,
-    image: Tensor,
-    perceptual: PerceptualLoss | None,
+    pixels: Tensor,
+    panel: Panel,
     frechet: FrechetJudge | None,
-    shown: bool,
-) -> _Row:
-    padded, (height, width) = pad_to_multiple(image, model.downsampling_factor)
+    num_shown: int,
+) -> list[_Row]:
+    images = to_float(pixels.to(panel.device))
+    padded, (height, width) = pad_to_multiple(images, model.downsampling_factor)
     if isinstance(model, KLAutoencoder):
         posterior = model.posterior(padded)
         latents, nats = posterior.mode(), posterior.kl()
     else:
         latents = model.encode(padded)
         nats = torch.zeros_like(latents)
-    reconstruction = model.decode(latents)[..., :height, :width]
+    reconstructions = model.decode(latents)[..., :height, :width]
     if frechet is not None:
-        frechet.see(reconstruction)
+        frechet.see(reconstructions)
     values = latents.double()
-    planes = torch.stack([values, values.square(), nats.double()])  # (3, 1, c, h, w)
-    counts = None
+    planes = torch.stack([values, values.square(), nats.double()], dim=1)  # (B, 3, c, h, w)
+    sums = planes.sum((3, 4)).cpu()
+    counts: list[Tensor | None] = [None] * len(images)
     if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-        counts = count_codes(model.quantize.indices(latents), model.codebook_size).cpu()
-    return _Row(
-        scores=score(image, reconstruction, perceptual)[0],
-        positions=latents[0, 0].numel(),
-        sums=planes.sum((1, 3, 4)).cpu(),
-        counts=counts,
-        picture=reconstruction[0].cpu() if shown else None,
-    )
+        codes = model.quantize.indices(latents)
+        counts = [count_codes(image, model.codebook_size).cpu() for image in codes]
+    scores = panel.score(images, reconstructions)
+    return [
+        _Row(
+            scores=scores[i],
+            positions=latents[0, 0].numel(),
+            sums=sums[i],
+            counts=counts[i],
+            pictures=(images[i].cpu(), reconstructions[i].cpu()) if i < num_shown else None,
+        )
+        for i in range(len(images))
+    ]
 
 
 def _latents(model: Autoencoder, rows: list[_Row]) -> Iterator[tuple[str, float]]:

@@ -14,12 +14,15 @@ from ldm_ae.bench.compare import (
 )
 from ldm_ae.bench.image_codecs import ImageCodec
 from ldm_ae.bench.pca import fit_patch_pca
+from ldm_ae.metrics.panel import Panel, open_panel
+from ldm_ae.metrics.table import ON_PAIRS, QUICK
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.vq import VQConfig
 from ldm_ae.quantizers.codebook import CodebookConfig
 
+PANEL = open_panel(QUICK)
 CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
 
 
@@ -35,7 +38,7 @@ def images() -> list[tuple[str, Tensor]]:
 
 def test_a_continuous_model_costs_fp16_numbers(images: list[tuple[str, Tensor]]) -> None:
     model = build_model(KLConfig(coder=CODER, latent_channels=5)).eval()
-    row = measure(ModelMethod("mine", model), images)
+    row = measure(ModelMethod("mine", model), images, PANEL)
     assert (row["name"], row["kind"], row["num_images"]) == ("mine", "kl", 2)
     assert (row["downsampling_factor"], row["latent_channels"]) == (2, 5)
     assert [image["bits"] for image in row["images"]] == [16 * 5 * 20 * 16, 16 * 5 * 17 * 11]
@@ -53,7 +56,7 @@ def test_a_codebook_costs_whole_bits_and_its_use_is_counted(images) -> None:
         coder=CODER, latent_channels=4, code_channels=3, codebook=CodebookConfig(size=9)
     )
     model = build_model(config).eval()
-    row = measure(ModelMethod("codes", model), images)
+    row = measure(ModelMethod("codes", model), images, PANEL)
     assert row["latent_channels"] == 3
     assert [image["bits"] for image in row["images"]] == [4 * 20 * 16, 4 * 17 * 11]
     codebook = row["codebook"]
@@ -64,22 +67,24 @@ def test_a_codebook_costs_whole_bits_and_its_use_is_counted(images) -> None:
 
 def test_pca_costs_what_a_latent_of_its_size_does(images) -> None:
     pca = fit_patch_pca((image for _, image in images), 4, 6)
-    row = measure(PCAMethod("pca-f4-c6", pca, 2), images)
+    row = measure(PCAMethod("pca-f4-c6", pca, 2), images, PANEL)
     assert row["images"][1]["bits"] == 16 * 6 * 9 * 6
     assert (row["kind"], row["num_fit_images"]) == ("pca", 2)
 
 
 def test_a_file_is_charged_whole(images) -> None:
     codec = ImageCodec("jpeg", 50)
-    row = measure(CodecMethod(codec), images)
+    row = measure(CodecMethod(codec), images, PANEL)
     for image_row, (_, image) in zip(row["images"], images, strict=True):
         pixels = ((image[0].permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8).numpy()
         assert image_row["bits"] == 8 * len(codec.encode(pixels))
 
 
 def test_every_null_has_its_reason(images) -> None:
-    row = measure(CodecMethod(ImageCodec("jpeg", 50)), images, None, "no weights")
-    assert row["lpips"] is None and "no weights" in row["reasons"]["lpips"]
+    missing = dict.fromkeys(set(ON_PAIRS) - set(QUICK), "no weights")
+    panel = Panel(PANEL.judges, missing, PANEL.device)
+    row = measure(CodecMethod(ImageCodec("jpeg", 50)), images, panel)
+    assert row["lpips_vgg"] is None and "no weights" in row["reasons"]["lpips_vgg"]
     assert row["ms_ssim"] is None and "161 pixels" in row["reasons"]["ms_ssim"]
     absent = missing_row("pca-f8-c4", "pca", "no training images")
     for some_row in (row, absent, *row["images"]):
@@ -91,7 +96,7 @@ def test_no_gradient_is_kept(images) -> None:
     model = build_model(KLConfig(coder=CODER)).eval()
     seen: list[bool] = []
     model.decoder.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
-    measure(ModelMethod("mine", model), images)
+    measure(ModelMethod("mine", model), images, PANEL)
     assert seen == [False, False]
 
 
@@ -107,6 +112,6 @@ def test_the_best_possible_row_is_still_json_safe(images) -> None:
         def facts(self) -> dict[str, object]:
             return {}
 
-    row = measure(Lossless(), images)
+    row = measure(Lossless(), images, PANEL)
     assert row["psnr"] is None and "infinite" in row["reasons"]["psnr"]
     assert math.isclose(row["ssim"], 1) and row["compression_ratio"] == 1

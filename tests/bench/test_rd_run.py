@@ -7,6 +7,9 @@ from skimage import data
 
 from ldm_ae.bench.rate_distortion import Point
 from ldm_ae.bench.rd_run import Photo, list_photos, measure_coder, why_not_reusable
+from ldm_ae.metrics.panel import Panel, open_panel
+
+PANEL = open_panel(["psnr"])
 
 
 class Counting:
@@ -38,7 +41,7 @@ def photos(tmp_path: Path) -> list[Photo]:
 
 def measure(coder: Counting, photos: list[Photo], cache: Path) -> tuple[dict, int]:
     ticks: list[None] = []
-    report = measure_coder(coder, photos, None, cache, lambda: ticks.append(None))
+    report = measure_coder(coder, photos, PANEL, cache, lambda: ticks.append(None))
     assert len(ticks) == len(photos) * len(coder.points)
     return report, coder.encoded
 
@@ -79,13 +82,13 @@ def test_an_earlier_report_stands_only_for_the_same_run(
 ) -> None:
     report, _ = measure(Counting(1, 2), photos, tmp_path / "cache")
 
-    def reason(coder: Counting, some: list[Photo] = photos, net: str = "none") -> str:
-        return why_not_reusable(report, coder, some, net) or "reusable"
+    def reason(coder: Counting, some: list[Photo] = photos, panel: Panel = PANEL) -> str:
+        return why_not_reusable(report, coder, some, panel) or "reusable"
 
     assert reason(Counting(1, 2, version=2)) == "reusable"  # a newer Pillow: the report says which
     assert reason(Counting(1)) == "other qualities"
     assert reason(Counting(1, 2), photos[:1]) == "other images"
-    assert reason(Counting(1, 2), photos, "LPIPS-squeeze").startswith("LPIPS is none there")
+    assert reason(Counting(1, 2), photos, open_panel(["ssim"])) == "other metrics"
     other = Counting(1, 2)
     other.identity = {"options": {"v": [["speed", 1]]}}
     assert reason(other) == "other settings"

@@ -12,7 +12,7 @@ from ldm_ae.train.checkpoint import (
     read_progress,
     save_checkpoint,
 )
-from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_scores
+from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_score
 from ldm_ae.train.setup import build_players
 from ldm_ae.train.steps import train_step
 
@@ -120,7 +120,7 @@ def test_scores_stay_with_their_checkpoint(make_experiment, tmp_path: Path) -> N
             best_metric="psnr",
         )
     assert [path.name for path in checkpoints_of(tmp_path)] == ["step-00000001", "step-00000003"]
-    assert read_scores(find_checkpoint(tmp_path, "best", "psnr")) == {"psnr": 30.0}
+    assert read_score(find_checkpoint(tmp_path, "best", "psnr"), "psnr") == 30.0
 
 
 def test_every_file_is_written_through(

@@ -30,15 +30,23 @@ def names(run_dir: Path) -> list[str]:
 
 def test_the_best_stays_beside_the_newest(tmp_path: Path) -> None:
     for step, psnr in ((1, 20.0), (2, 25.0), (3, 25.0), (4, 22.0), (5, None)):
-        make(tmp_path, step, **({} if psnr is None else {"psnr": psnr, "lpips": psnr / 100}))
+        make(tmp_path, step, **({} if psnr is None else {"psnr": psnr, "embedded": psnr / 100}))
     assert best_checkpoint(tmp_path, "psnr").name == "step-00000002"  # the earliest of equals
-    assert best_checkpoint(tmp_path, "lpips").name == "step-00000001"  # lower is better
+    assert best_checkpoint(tmp_path, "embedded").name == "step-00000001"  # lower is better
     assert best_checkpoint(tmp_path, "frechet") is None
     rotate(tmp_path, keep=2, best_metric="psnr")
     assert names(tmp_path) == ["step-00000002", "step-00000004", "step-00000005"]
     assert find_checkpoint(tmp_path, "best", "psnr").name == "step-00000002"
     rotate(tmp_path, keep=1)
     assert names(tmp_path) == ["step-00000005"]
+
+
+def test_scores_of_earlier_runs_are_read(tmp_path: Path) -> None:
+    """They have the LPIPS of the network they were trained with, under that name."""
+    for step, lpips in ((1, 0.3), (2, 0.2), (3, 0.4)):
+        make(tmp_path, step, lpips=lpips, psnr=20.0)
+    assert best_checkpoint(tmp_path, "lpips_vgg").name == "step-00000002"
+    assert best_checkpoint(tmp_path, "embedded") is None
 
 
 def test_a_best_one_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ LOGIT = "loss.reconstruction=logit_laplace"
         ("train.lr=fast", "train.lr=fast"),
         ("train.best_metric=frechet", "best_metric=frechet needs train.frechet.weights"),
         ("train.best_metric=lpips", "best_metric=lpips needs loss.perceptual.net=vgg"),
-        ("train.best_metric=embedded", "best_metric=embedded needs loss.perceptual.net=embedded"),
+        ("train.best_metric=lpip", "best_metric=lpip: there is no such metric; name one of psnr"),
         ("train.best_metric=ms_ssim", "best_metric=ms_ssim needs data.size=161"),
         ("train.trackers=[mlflow]", "train.trackers"),
     ],
@@ -34,3 +34,20 @@ LOGIT = "loss.reconstruction=logit_laplace"
 def test_bad_values_are_named(make_experiment, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_experiment(override)
+
+
+def test_validation_measures_what_is_quick_the_networks_own_and_the_best(make_experiment) -> None:
+    quick = ["psnr", "ssim", "ms_ssim"]
+    assert make_experiment().validation_metrics == quick
+    squeeze = "loss.perceptual.net=squeeze"
+    assert make_experiment(squeeze).validation_metrics == [*quick, "lpips_squeeze"]
+    chosen = make_experiment(squeeze, "train.best_metric=lpips_alex", "data.size=32")
+    assert chosen.validation_metrics == [*quick, "lpips_alex", "lpips_squeeze"]
+
+
+def test_lpips_is_that_of_the_loss(make_experiment) -> None:
+    experiment = make_experiment(
+        "loss.perceptual.net=squeeze", "train.best_metric=lpips", "data.size=32"
+    )
+    assert experiment.best_metric == "lpips_squeeze"
+    assert experiment.train.best_metric == "lpips"

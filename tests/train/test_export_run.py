@@ -14,6 +14,7 @@ from ldm_ae.data.opening import open_data
 from ldm_ae.export.statistics import measure_latents
 from ldm_ae.losses.objective import LossConfig
 from ldm_ae.losses.perceptual import PerceptualConfig
+from ldm_ae.metrics.table import METRICS, ON_PAIRS
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.export_run import export_run, training_crops
@@ -68,8 +69,9 @@ def test_exports_the_checkpoint_and_weights_asked_for(run, tmp_path):
     assert "| checkpoint | step-00000010 |" in card
     assert "| weights | last |" in card
     assert "| PSNR, dB |" in card
-    assert "| perceptual distance | not measured: " in card
-    assert "no perceptual network was asked for" in card
+    for name in ON_PAIRS:
+        assert f"| {METRICS[name].label} |" in card
+    assert "| MS-SSIM | not measured: MS-SSIM takes 161 pixels" in card
     assert str(tmp_path) not in card
     saved = load(Experiment, other / "training_config.yaml")
     assert saved == load(Experiment, run / "config.yaml")

@@ -12,7 +12,7 @@ import ldm_ae
 from ldm_ae.data.images import to_float
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
-from ldm_ae.metrics.evaluate import evaluate, mean_scores
+from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.initial import initial_model, load_experiment
 from ldm_ae.train.loop import train
@@ -129,7 +129,10 @@ def test_the_decoder_gets_better_and_latents_stay_the_same_bits(
         for image in [*images, torch.rand(1, 3, 32, 48) * 2 - 1]:
             old, new = before.posterior(image), after.posterior(image)
             assert torch.equal(old.mean, new.mean) and torch.equal(old.logvar, new.logvar)
-    scores = [mean_scores(evaluate(model.reconstruct, images)).psnr for model in (before, after)]
+    scores = [
+        mean_scores(evaluate(model.reconstruct, images, open_panel(["psnr"]))).values["psnr"]
+        for model in (before, after)
+    ]
     assert scores[1] > scores[0] + 0.7  # dB
 
     expected = encoder_of(before.state_dict())
