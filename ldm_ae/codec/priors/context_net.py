@@ -20,7 +20,7 @@ from ldm_ae.codec.priors.arrays import Arrays, array
 from ldm_ae.codec.priors.integer_net import Arithmetic, Weights, from_integers
 from ldm_ae.codec.priors.refinement import NUM_CONDITIONS, NUM_NETS, condition
 
-MAX_WIDTH = 256  # of a layer in a file: a reader's time and memory grow with it
+MAX_WIDTH = 128  # of a layer in a file: a reader's time and memory grow with it
 
 Shapes = dict[str, tuple[int, int]]
 
