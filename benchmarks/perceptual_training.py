@@ -83,7 +83,7 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
     if "squeeze" in name:
         overrides.append(f"loss.perceptual.weights={arguments.weights}")
     shutil.rmtree(run_dir, ignore_errors=True)
-    command = [sys.executable, str(ROOT / SCRIPT), "--config", str(ROOT / CONFIG), *overrides]
+    command = [sys.executable, str(ROOT / SCRIPT), "--config", CONFIG, *overrides]
     if subprocess.run(command).returncode:
         sys.exit(f"error: the training {name!r} failed")
     return run_dir / "export"

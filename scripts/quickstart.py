@@ -1,6 +1,8 @@
 """Train, export, use and measure a small KL autoencoder: everything the package is for, once.
 
-Leaves runs/quickstart/export (a diffusers folder), report.json and reconstructions.png.
+A few training steps are timed first, and the number of steps, then the crop, are chosen so that
+training takes at most four minutes. Leaves runs/quickstart/export (a diffusers folder), report.json
+and reconstructions.png.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 import ldm_ae
@@ -19,22 +22,35 @@ from ldm_ae.bench.image_codecs import ImageCodec
 from ldm_ae.bench.panel import formats, measured
 from ldm_ae.bench.pca import fit_patch_pca
 from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.data.batch import Batch
 from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.metrics.panel import open_panel
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.initial import load_experiment
+from ldm_ae.train.precision import settle_precision
+from ldm_ae.train.setup import build_perceptual_metric, build_players
+from ldm_ae.train.steps import train_step
 from ldm_ae.viz.grids import save_reconstruction_grid
 
 ROOT = Path(__file__).parents[1]
+CONFIG = "quickstart"
 RUN = Path("runs/quickstart")
+SECONDS = 240 - 30  # four minutes, less what starting takes
+MOST_STEPS = 240
+OVERHEAD_STEPS = 20  # what validation and export take, in steps
+ENOUGH_STEPS = 100  # if there is time for fewer, smaller crops are better
+SIZES = (128, 64)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, help="training steps, instead of the config's")
+    parser.add_argument("--steps", type=int, help="training steps, whatever time they take")
     arguments = parser.parse_args()
     started = time.perf_counter()
-    train(arguments.steps)
+    steps, size = (arguments.steps, SIZES[0]) if arguments.steps else fit_to_machine()
+    train(steps, size)
     trained = time.perf_counter()
     model = ldm_ae.load(ROOT / RUN / "export")
     sample_with_a_pipeline(ROOT / RUN / "export")
@@ -42,14 +58,51 @@ def main() -> None:
     print(f"done in {time.perf_counter() - started:.0f} s; look at {RUN}/reconstructions.png")
 
 
-def train(steps: int | None) -> None:
+def fit_to_machine() -> tuple[int, int]:
+    """(steps, crop) of a training that takes at most four minutes here, stated."""
+    for size in SIZES:
+        seconds = seconds_per_step(size)
+        steps = min(MOST_STEPS, int(SECONDS / seconds) - OVERHEAD_STEPS)
+        if steps >= ENOUGH_STEPS:
+            break
+    steps = max(steps, 1)
+    minutes = (steps + OVERHEAD_STEPS) * seconds / 60
+    print(
+        f"A step on {size} px crops takes {seconds:.2f} s here: {steps} steps, about"
+        f" {minutes:.1f} minutes",
+        flush=True,
+    )
+    return steps, size
+
+
+def seconds_per_step(size: int) -> float:
+    """Mean time of a training step on crops of `size` px, of a few after the first."""
+    experiment = load_experiment(CONFIG, [f"data.size={size}"])
+    experiment, _ = settle_precision(experiment, None)
+    AcceleratorState._reset_state(reset_partial_state=True)  # each size settles its precision
+    accelerator = make_accelerator(experiment.train, RUN)
+    perceptual = build_perceptual_metric(experiment, accelerator.device)
+    players, _ = build_players(experiment, accelerator, perceptual)
+    images = torch.rand(experiment.train.batch_size, 3, size, size) * 2 - 1
+    keys = torch.arange(len(images))
+    batch = Batch(images.to(accelerator.device), keys, [str(key) for key in keys.tolist()], [])
+    train_step(players, [batch], 0, seed=0, clip_norm=1.0)
+    started = time.perf_counter()
+    for step in range(1, 6):
+        train_step(players, [batch], step, seed=0, clip_norm=1.0)
+        elapsed = time.perf_counter() - started
+        if elapsed > 10:
+            break
+    return elapsed / step
+
+
+def train(steps: int, size: int) -> None:
     """The training script, started as a user would start it."""
     shutil.rmtree(ROOT / RUN, ignore_errors=True)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command = ["scripts/train_kl_ae.py", "--config", "configs/quickstart.yaml"]
-    if steps is not None:
-        command += [f"train.steps={steps}", f"train.warmup_steps={min(steps, 30)}"]
+    command = ["scripts/train_kl_ae.py", "--config", CONFIG, f"data.size={size}"]
+    command += [f"train.steps={steps}", f"train.warmup_steps={min(steps, 30)}"]
     print("$ accelerate launch " + " ".join(command), flush=True)
     finished = subprocess.run(launch + command, cwd=ROOT)
     if finished.returncode:
