@@ -32,17 +32,12 @@ from ldm_ae.files import replacing
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.metrics.table import OF_NETWORK
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.players import Players
-from ldm_ae.train.setup import (
-    build_perceptual_metric,
-    build_players,
-    open_validation_panel,
-    set_learning_rates,
-)
+from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
-from ldm_ae.train.validation import validate
+from ldm_ae.train.validation import open_validation_panel, validate
 
 GENTLE = "our start"
 STARTS = {
@@ -149,17 +144,15 @@ def play(experiment: Experiment, arguments: argparse.Namespace) -> list[Point]:
     settings = experiment.train
     AcceleratorState._reset_state(reset_partial_state=True)  # a precision of its own
     accelerator = make_accelerator(settings, arguments.out.parent)
-    torch.manual_seed(settings.seed)
-    perceptual = build_perceptual_metric(experiment, accelerator.device)
-    players, _ = build_players(experiment, accelerator, perceptual)
+    state = build_state(experiment, accelerator)
     if arguments.run:
         checkpoint = find_checkpoint(arguments.run, "latest")
-        players.trainee.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        state.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
     late = replace(settings, lr=0.1 * settings.lr, muon_lr=0.1 * settings.muon_lr)
     early = 0 if arguments.run else arguments.settle_steps * 2 // 3
     data = open_data(experiment.data)
     images = [image for _, image in validation_images(data)]
-    panel = open_validation_panel(experiment, accelerator.device, perceptual)
+    panel = open_validation_panel(experiment, accelerator.device, state.perceptual)
     distance = OF_NETWORK[experiment.loss.perceptual.net]
     batches = TrainLoader(
         data, settings.batch_size, settings.seed, device=accelerator.device
@@ -167,16 +160,15 @@ def play(experiment: Experiment, arguments: argparse.Namespace) -> list[Point]:
     curve = []
     for step in range(settings.steps + 1):
         if step % arguments.every == 0 or step == settings.steps:
-            curve.append({"step": step} | measure(players, images, panel, distance))
+            curve.append({"step": step} | measure(state, images, panel, distance))
         if step < settings.steps:
-            set_learning_rates(players, settings if step < early else late, step)
-            micro_batches = [next(batches) for _ in range(settings.accumulation)]
-            train_step(players, micro_batches, step, settings.seed, settings.clip_norm)
+            state.config = settings if step < early else late
+            train_step(state, [next(batches) for _ in range(settings.accumulation)], step)
     return curve
 
 
-def measure(players: Players, images: list[torch.Tensor], panel: Panel, distance: str) -> Point:
-    model = players.trainee.autoencoder.eval()
+def measure(state: TrainState, images: list[torch.Tensor], panel: Panel, distance: str) -> Point:
+    model = state.autoencoder.eval()
     scores, _ = validate(model, images, panel)
     model.train()
     return {"psnr": scores["psnr"], "distance": scores[distance]}

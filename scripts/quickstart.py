@@ -28,9 +28,9 @@ from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.metrics.panel import open_panel
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.initial import load_experiment
 from ldm_ae.train.precision import settle_precision
-from ldm_ae.train.setup import build_perceptual_metric, build_players
 from ldm_ae.train.steps import train_step
 from ldm_ae.viz.grids import save_reconstruction_grid
 
@@ -81,15 +81,14 @@ def seconds_per_step(size: int) -> float:
     experiment, _ = settle_precision(experiment, None)
     AcceleratorState._reset_state(reset_partial_state=True)  # each size settles its precision
     accelerator = make_accelerator(experiment.train, RUN)
-    perceptual = build_perceptual_metric(experiment, accelerator.device)
-    players, _ = build_players(experiment, accelerator, perceptual)
+    state = build_state(experiment, accelerator)
     images = torch.rand(experiment.train.batch_size, 3, size, size) * 2 - 1
     keys = torch.arange(len(images))
     batch = Batch(images.to(accelerator.device), keys, [str(key) for key in keys.tolist()], [])
-    train_step(players, [batch], 0, seed=0, clip_norm=1.0)
+    train_step(state, [batch], 0)
     started = time.perf_counter()
     for step in range(1, 6):
-        train_step(players, [batch], step, seed=0, clip_norm=1.0)
+        train_step(state, [batch], step)
         elapsed = time.perf_counter() - started
         if elapsed > 10:
             break

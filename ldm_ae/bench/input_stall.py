@@ -26,8 +26,8 @@ from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.setup import build_perceptual_metric, build_players
 from ldm_ae.train.steps import train_step
 
 NUM_SHARDS = 8
@@ -76,19 +76,17 @@ def measure(name: str, experiment: Experiment, num_steps: int, num_before: int) 
     """One row: waits and step times of a short training, then the loader alone. num_before: steps
     that are not counted."""
     config = experiment.train
-    torch.manual_seed(config.seed)
     accelerator = make_accelerator(config, Path(config.run_dir))
     data = open_data(experiment.data)
     loader = TrainLoader(data, config.batch_size, config.seed, device=accelerator.device)
-    perceptual = build_perceptual_metric(experiment, accelerator.device)
-    players, _ = build_players(experiment, accelerator, perceptual)
+    state = build_state(experiment, accelerator)
     batches = loader.batches()
     waits, steps = [], []
     for step in range(num_before + num_steps):
         started = time.perf_counter()
         batch = next(batches)
         arrived = time.perf_counter()
-        train_step(players, [batch], step, config.seed, config.clip_norm)
+        train_step(state, [batch], step)
         if batch.images.is_cuda:
             torch.cuda.synchronize()
         waits.append(arrived - started)

@@ -23,10 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ldm_ae.files import write_through
-from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.checkpoint_folders import SCORES, placing, rotate
-from ldm_ae.train.ema import WeightAverage
-from ldm_ae.train.players import Players
+from ldm_ae.train.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def save_checkpoint(
     run_dir: Path,
-    players: Players,
-    average: WeightAverage[Autoencoder],
+    state: TrainState,
     progress: Progress,
     keep: int,
     *,
@@ -82,12 +79,11 @@ def save_checkpoint(
     """
     target = checkpoint_path(run_dir, progress)
     with placing(target) as aside:
-        model, averaged = players.trainee.autoencoder.state_dict(), average.model.state_dict()
-        write_through(aside / "model.safetensors", save(model))
-        write_through(aside / "ema.safetensors", save(averaged))
+        write_through(aside / "model.safetensors", save(state.autoencoder.state_dict()))
+        write_through(aside / "ema.safetensors", save(state.average.model.state_dict()))
         # By way of memory: torch's own writer aborts the process when the disk is full.
         packed = io.BytesIO()
-        torch.save(_training_state(players), packed)
+        torch.save(_training_state(state), packed)
         write_through(aside / "training.pt", packed.getvalue())
         if scores is not None:
             write_through(aside / SCORES, json.dumps(dict(scores)).encode())
@@ -96,16 +92,13 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(
-    checkpoint: Path, players: Players, average: WeightAverage[Autoencoder]
-) -> Progress:
+def load_checkpoint(checkpoint: Path, state: TrainState) -> Progress:
     """Restore what save_checkpoint wrote; ValueError if it does not fit the config's networks."""
     try:
-        autoencoder = players.trainee.autoencoder
-        autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        average.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
-        state = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
-        _restore_training_state(players, state)
+        state.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        state.average.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
+        saved = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
+        _restore_training_state(state, saved)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ValueError(
             f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
@@ -118,31 +111,30 @@ def load_checkpoint(
     return read_progress(checkpoint)
 
 
-def _training_state(players: Players) -> dict[str, Any]:
-    state: dict[str, Any] = {
-        "optimizer": players.optimizer.state_dict(),
-        "log_variance": players.trainee.log_variance.detach(),
-        "skipped": [players.guard.num_skipped, players.guard.num_in_a_row],
+def _training_state(state: TrainState) -> dict[str, Any]:
+    """Under the names that checkpoints have had from the first."""
+    saved: dict[str, Any] = {
+        "optimizer": state.generator.optimizer.state_dict(),
+        "log_variance": state.generator.module.log_variance.detach(),
+        "skipped": [state.guard.num_skipped, state.guard.num_in_a_row],
     }
-    if players.accelerator.scaler is not None:
-        state["scaler"] = players.accelerator.scaler.state_dict()
-    if players.discriminator is not None and players.discriminator_optimizer is not None:
-        plain = players.accelerator.unwrap_model(players.discriminator)
-        state["discriminator"] = plain.state_dict()
-        state["discriminator_optimizer"] = players.discriminator_optimizer.state_dict()
-    return state
+    if state.accelerator.scaler is not None:
+        saved["scaler"] = state.accelerator.scaler.state_dict()
+    if state.discriminator is not None:
+        saved["discriminator"] = state.discriminator.module.state_dict()
+        saved["discriminator_optimizer"] = state.discriminator.optimizer.state_dict()
+    return saved
 
 
-def _restore_training_state(players: Players, state: dict[str, Any]) -> None:
-    _restore_optimizer(players.optimizer, state["optimizer"])
-    players.trainee.log_variance.data.copy_(state["log_variance"])
-    players.guard.num_skipped, players.guard.num_in_a_row = state["skipped"]
-    if players.accelerator.scaler is not None:
-        players.accelerator.scaler.load_state_dict(state["scaler"])
-    if players.discriminator is not None and players.discriminator_optimizer is not None:
-        plain = players.accelerator.unwrap_model(players.discriminator)
-        plain.load_state_dict(state["discriminator"])
-        _restore_optimizer(players.discriminator_optimizer, state["discriminator_optimizer"])
+def _restore_training_state(state: TrainState, saved: dict[str, Any]) -> None:
+    _restore_optimizer(state.generator.optimizer, saved["optimizer"])
+    state.generator.module.log_variance.data.copy_(saved["log_variance"])
+    state.guard.num_skipped, state.guard.num_in_a_row = saved["skipped"]
+    if state.accelerator.scaler is not None:
+        state.accelerator.scaler.load_state_dict(saved["scaler"])
+    if state.discriminator is not None:
+        state.discriminator.module.load_state_dict(saved["discriminator"])
+        _restore_optimizer(state.discriminator.optimizer, saved["discriminator_optimizer"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ldm_ae.data.images import to_float
+from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
 from ldm_ae.metrics.mobilenet import FrechetNetwork
+from ldm_ae.train.config import Experiment
 
 
 class FrechetJudge:
@@ -79,3 +82,30 @@ def _take(batches: Iterator[Tensor], num_images: int) -> Iterator[Tensor]:
         batch = next(batches)[:num_images]
         num_images -= len(batch)
         yield batch
+
+
+def open_frechet(
+    experiment: Experiment,
+    images: list[Tensor],
+    num_images: int,
+    device: torch.device,
+    loader: TrainLoader,
+) -> FrechetJudge | None:
+    """The Fréchet distance of the config with its floor, or None. Called by every rank.
+
+    images: this rank's share of the `num_images` for validation, (C, H, W) uint8. Raises
+    ValueError if there are fewer than two, or the network's file does not fit.
+    """
+    weights = experiment.train.frechet.weights
+    if weights is None:
+        return None
+    if num_images < 2:
+        raise ValueError(
+            f"train.frechet.weights={weights} needs 2 or more validation images: set"
+            " data.validation_count or data.validation_path"
+        )
+    judge = FrechetJudge(
+        FrechetNetwork(weights).to(device), (to_float(image[None]).to(device) for image in images)
+    )
+    judge.measure_floor((batch.images for batch in loader.batches()), loader.num_images)
+    return judge

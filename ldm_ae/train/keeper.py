@@ -6,27 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.checkpoint import Progress, checkpoint_path, save_checkpoint
 from ldm_ae.train.checkpoint_folders import best_checkpoint, is_better, read_score
-from ldm_ae.train.config import TrainConfig
-from ldm_ae.train.ema import WeightAverage
-from ldm_ae.train.players import Players
+from ldm_ae.train.state import TrainState
 
 
 class Keeper:
     """Saves from the main process while the other ranks wait, and knows the best score so far."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        config: TrainConfig,
-        best_metric: str | None,
-        players: Players,
-        average: WeightAverage[Autoencoder],
-    ) -> None:
-        self.run_dir, self.config = run_dir, config
-        self.players, self.average = players, average
+    def __init__(self, run_dir: Path, state: TrainState, best_metric: str | None) -> None:
+        self.run_dir, self.state = run_dir, state
         self.metric = best_metric
         self.best: float | None = None
         found = best_checkpoint(run_dir, best_metric) if best_metric else None
@@ -56,15 +45,14 @@ class Keeper:
         """The checkpoint of this step, written unless it is there; scores are of this very step.
         Every rank calls it."""
         target = checkpoint_path(self.run_dir, progress)
-        accelerator = self.players.accelerator
+        accelerator = self.state.accelerator
         if accelerator.is_main_process and not target.exists():
             numbers = {k: v for k, v in (scores or {}).items() if isinstance(v, (int, float))}
             save_checkpoint(
                 self.run_dir,
-                self.players,
-                self.average,
+                self.state,
                 progress,
-                self.config.keep_checkpoints,
+                self.state.config.keep_checkpoints,
                 scores=numbers or None,
                 best_metric=self.metric,
             )

@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from ldm_ae.data.batch import SkipLog
@@ -38,16 +37,16 @@ IN_BAR = (
 )
 
 
-def codebook_terms(model: Autoencoder) -> dict[str, Tensor]:
-    """A VQ model's use of its codes in training, over all ranks, on the device: the share that
-    the last pass chose, and the perplexity of the moving counts where there are some."""
+def codebook_terms(model: Autoencoder) -> dict[str, float]:
+    """A VQ model's use of its codes in training, over all ranks: the share that the last pass
+    chose, and the perplexity of the moving counts where there are some."""
     if not isinstance(model, VQAutoencoder):
         return {}
     codebook = model.quantize
-    terms = {"codebook_share": (codebook.passes_unused == 0).float().mean()}
+    terms = {"codebook_share": float((codebook.passes_unused == 0).float().mean())}
     if codebook.config.update == "ema":
         shares = codebook.ema_count / codebook.ema_count.sum()
-        terms["codebook_perplexity"] = torch.special.entr(shares).sum().exp()
+        terms["codebook_perplexity"] = float(torch.special.entr(shares).sum().exp())
     return terms
 
 
@@ -69,7 +68,7 @@ def forget_validations_after(run_dir: Path, step: int) -> None:
 
 
 class RunLog:
-    """Writes on the main process only; terms stay on the device until they are due.
+    """Writes on the main process only.
 
     validation.jsonl holds one line per validation, previews/ one grid.
     """
@@ -106,25 +105,24 @@ class RunLog:
         for note in notes:
             self.message(note)
 
-    def terms(self, step: int, terms: dict[str, Tensor], rates: dict[str, float]) -> None:
-        """Log scalars, averaged over ranks; called by every rank when they are due. rates:
-        learning rates by name."""
+    def terms(self, step: int, terms: dict[str, float]) -> None:
+        """Log scalars, averaged over ranks; called by every rank when they are due."""
         elapsed = time.perf_counter() - self._since
-        names = sorted(terms)
-        values = [terms[name].detach().float() for name in names]
-        device = values[0].device
-        own = [self._waited / elapsed, float(self.skips.num_images)]
-        means = self.accelerator.reduce(
-            torch.stack([*values, *torch.tensor(own, device=device)]), reduction="mean"
-        )
-        *numbers, waited, skipped = means.tolist()  # the one moment when they leave the device
-        scalars = dict(zip(names, numbers, strict=True))
+        own = {
+            **terms,
+            "data_wait_share": self._waited / elapsed,
+            "skipped_images": float(self.skips.num_images),
+        }
+        values = torch.tensor(list(own.values()), device=self.accelerator.device)
+        means = self.accelerator.reduce(values, reduction="mean").tolist()
+        scalars = dict(zip(own, means, strict=True))
         rate = self._images / elapsed
         shown = {name: f"{scalars[name]:.4g}" for name in IN_BAR if name in scalars}
         self.bar.set_postfix({**shown, "images/s": f"{rate:.1f}"}, refresh=False)
-        scalars |= {**rates, "images_per_second": rate, "data_wait_share": waited}
+        scalars["images_per_second"] = rate
+        skipped = round(scalars.pop("skipped_images") * self.accelerator.num_processes)
         if skipped:
-            scalars["skipped_images"] = round(skipped * self.accelerator.num_processes)
+            scalars["skipped_images"] = skipped
         self.accelerator.log({f"train/{k}": v for k, v in scalars.items()}, step=step)
         self._restart_clock()
 

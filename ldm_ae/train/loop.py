@@ -5,36 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.train.accelerator import join_ranks, make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
+from ldm_ae.train.frechet import open_frechet
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
 from ldm_ae.train.precision import settle_precision
-from ldm_ae.train.setup import (
-    build_perceptual_metric,
-    build_players,
-    open_frechet,
-    open_validation_panel,
-    require_one_start,
-    seed_step,
-    set_learning_rates,
-    starting_point,
-)
 from ldm_ae.train.stages import staged_batches
+from ldm_ae.train.start import require_one_start, starting_point
 from ldm_ae.train.steps import train_step
 from ldm_ae.train.stopping import StopRequest, TrainingStopped
 from ldm_ae.train.trackers import start_trackers
-from ldm_ae.train.validation import validate
+from ldm_ae.train.validation import open_validation_panel, validate
 
 
 def train(experiment: Experiment, resume: str | None = None) -> Path:
@@ -64,7 +55,6 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     config = experiment.train
     accelerator = make_accelerator(config, run_dir)
 
-    torch.manual_seed(config.seed)
     data = open_data(experiment.data)
     loader = TrainLoader(
         data,
@@ -78,11 +68,10 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     held_out = [image for _, image in validation_images(data)]
     num_held_out = len(held_out)
     held_out = held_out[accelerator.process_index :: accelerator.num_processes]
-    perceptual = build_perceptual_metric(experiment, accelerator.device)
-    players, average = build_players(experiment, accelerator, perceptual)
+    state = build_state(experiment, accelerator)
     if checkpoint:
-        progress = load_checkpoint(checkpoint, players, average)
-    panel = open_validation_panel(experiment, accelerator.device, perceptual)
+        progress = load_checkpoint(checkpoint, state)
+    panel = open_validation_panel(experiment, accelerator.device, state.perceptual)
     frechet = open_frechet(experiment, held_out, num_held_out, accelerator.device, loader)
 
     resolved = dump(experiment)
@@ -96,7 +85,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         log.message(about_precision)
     if frechet is not None:
         log.message(frechet.describe())
-    keeper = Keeper(run_dir, config, experiment.best_metric, players, average)
+    keeper = Keeper(run_dir, state, experiment.best_metric)
     batches = staged_batches(
         loader, config.progressive, config.accumulation, progress.step, progress.images_seen
     )
@@ -104,28 +93,23 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     scores: dict[str, Any] | None = None
     with StopRequest() as stop:
         while progress.step < config.steps and not stop.agreed():
-            step = progress.step
             with log.waiting_for_data():
                 micro_batches = [next(batches) for _ in range(config.accumulation)]
-            seed_step(config.seed, step, accelerator.process_index)
-            rates = set_learning_rates(players, config, step)
+            terms = train_step(state, micro_batches, progress.step)
             if config.progressive:
-                rates["crop_size"] = micro_batches[0].images.shape[-1]
-            players.trainee.autoencoder.set_step(step)
-            terms = train_step(players, micro_batches, step, config.seed, config.clip_norm)
-            average.update(players.trainee.autoencoder, step)
+                terms["crop_size"] = micro_batches[0].images.shape[-1]
 
             seen = config.batch_size * config.accumulation * accelerator.num_processes
             position = progress.images_seen + seen
-            progress = Progress(step + 1, position, loader.num_images, config.seed)
+            progress = Progress(progress.step + 1, position, loader.num_images, config.seed)
             skipped = [line for batch in micro_batches for line in batch.skipped]
-            log.advance(seen, skipped, players.guard.take_notes())
+            log.advance(seen, skipped, state.guard.take_notes())
             if _due(progress, config.log_every, config.steps):
-                terms |= codebook_terms(players.trainee.autoencoder)
-                log.terms(progress.step, terms, rates)
+                terms |= codebook_terms(state.autoencoder)
+                log.terms(progress.step, terms)
             scores = None
             if num_held_out and _due(progress, config.validate_every, config.steps):
-                scores, grid = validate(average.model, held_out, panel, frechet)
+                scores, grid = validate(state.average.model, held_out, panel, frechet)
                 log.validation(progress.step, scores, grid)
             best = keeper.beats_the_best(scores)  # asked also where a checkpoint is due anyway
             if best or _due(progress, config.checkpoint_every, config.steps):

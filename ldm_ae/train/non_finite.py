@@ -61,18 +61,26 @@ class Evidence:
     terms: dict[str, Tensor]
 
 
-def require_finite(evidence: list[Evidence], norm: Tensor | None) -> None:
-    """Raise NonFiniteError on every rank if a term or the gradient's norm of any rank is not
-    finite. One scalar leaves the device."""
-    values = [value for item in evidence for value in item.terms.values()]
-    if norm is not None:
-        values.append(norm)
-    finite = torch.stack([torch.isfinite(value.detach()).all() for value in values]).all()
-    num_bad_ranks = sum_over_ranks(1.0 - finite.to(torch.float32))
-    if float(num_bad_ranks) == 0:
-        return
-    texts = gather_from_ranks("" if finite else _describe(evidence, norm))
-    raise NonFiniteError("; ".join(text for text in texts if text))
+def finite_means(evidence: list[Evidence], norm: Tensor | None) -> dict[str, float]:
+    """Each term's mean over this rank's micro-batches, and the gradient's norm as `grad_norm`.
+
+    Raises NonFiniteError on every rank if a term or the norm of any rank is not finite. All of it
+    leaves the device in one transfer.
+    """
+    names = list(evidence[0].terms)
+    values = [item.terms[name].detach() for item in evidence for name in names]
+    values += [norm.detach()] if norm is not None else []
+    scalars = torch.stack([value.double() for value in values])
+    is_bad = 1.0 - torch.isfinite(scalars).all().double()
+    *numbers, num_bad_ranks = torch.stack([*scalars, sum_over_ranks(is_bad)]).tolist()
+    if num_bad_ranks:
+        texts = gather_from_ranks(_describe(evidence, norm) if is_bad else "")
+        raise NonFiniteError("; ".join(text for text in texts if text))
+    means = {
+        name: sum(numbers[i : len(names) * len(evidence) : len(names)]) / len(evidence)
+        for i, name in enumerate(names)
+    }
+    return means if norm is None else {**means, "grad_norm": numbers[-1]}
 
 
 def _describe(evidence: list[Evidence], norm: Tensor | None) -> str:

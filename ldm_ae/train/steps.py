@@ -2,77 +2,105 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.losses.equivariance import Transform, draw_transform, transformed
 from ldm_ae.noise import mix
-from ldm_ae.train.adversary import adversarial_term, discriminator_step, generator_factor
+from ldm_ae.train.adversarial import adversarial_term, discriminator_step, generator_factor
 from ldm_ae.train.non_finite import (
     Evidence,
     NonFiniteError,
     quantizer_state,
     restore_quantizer,
 )
-from ldm_ae.train.players import Players, Terms, Trainee
-from ldm_ae.train.update import checked_update
-
-__all__ = ["Players", "Terms", "Trainee", "noise_keys", "train_step"]
-
-
-def noise_keys(keys: Tensor, seed: int) -> Tensor:
-    """Keys of images (B,) mixed with the run's seed, int64 (B,)."""
-    return torch.tensor([mix(seed, key) for key in keys.tolist()], dtype=torch.int64)
+from ldm_ae.train.schedules import learning_rate_factor
+from ldm_ae.train.state import TrainState
+from ldm_ae.train.update import Terms, checked_update
 
 
-def train_step(
-    players: Players, batches: list[Batch], step: int, seed: int, clip_norm: float
-) -> Terms:
-    """One update from micro-batches; returns detached scalars, means over the micro-batches.
+def train_step(state: TrainState, batches: list[Batch], step: int) -> Terms:
+    """Update number `step`, from 0, on its micro-batches: all that training does with a batch.
+    Returns this rank's loss terms, means over the micro-batches, and the learning rates.
 
     The loss of micro-batch i counts 1 / len(batches), so that accumulation equals a larger
     batch; a codebook and an adaptive weight go by micro-batches. A loss term or gradient that is
     not finite is met before the update: NonFiniteError (a FloatingPointError) names the terms and
     images, or the guard's policy skips the update.
     """
-    guard = players.guard
-    factor = generator_factor(players, step)
-    autoencoder = players.trainee.autoencoder
-    transform = draw_transform(players.objective.config.equivariance, seed, step)
-    targets = transformed(batches, transform, autoencoder.downsampling_factor)
-    codes = quantizer_state(autoencoder) if guard.policy == "skip" else {}
+    _seed(state.config.seed, step, state.accelerator.process_index)
+    rates = set_learning_rates(state, step)
+    state.autoencoder.set_step(step)
+    terms = _update(state, batches, step)
+    state.average.update(state.autoencoder, step)
+    return terms | rates
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Start the process' own random numbers anew, as a function of the step: whatever draws from
+    them goes on after a resume as if nothing had happened."""
+    number = mix(seed, step, rank)
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+
+
+def set_learning_rates(state: TrainState, step: int) -> Terms:
+    """Set every optimizer's learning rate for the update after `step` updates; returns them by
+    the names they are logged under."""
+    config = state.config
+    factor = learning_rate_factor(
+        step, config.steps, config.warmup_steps, config.lr_schedule, config.final_lr_factor
+    )
+    rates = {"learning_rate": config.lr * factor}
+    for group in state.generator.optimizer.param_groups:
+        muon = group.get("orthogonal", False)
+        group["lr"] = (config.muon_lr if muon else config.lr) * factor
+        if muon:
+            rates["learning_rate_muon"] = group["lr"]
+    if state.discriminator is not None:
+        adversarial = state.objective.config.adversarial
+        own = adversarial.lr_factor(state.discriminator.module.num_updates)
+        for group in state.discriminator.optimizer.param_groups:
+            group["lr"] = (adversarial.lr or config.lr) * factor * own
+            rates["learning_rate_discriminator"] = group["lr"]
+    return rates
+
+
+def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
+    """Both networks' updates, unless the guard skips them."""
+    guard, equivariance = state.guard, state.objective.config.equivariance
+    transform = draw_transform(equivariance, state.config.seed, step)
+    targets = transformed(batches, transform, state.autoencoder.downsampling_factor)
+    factor = generator_factor(state, step)
+    codes = quantizer_state(state.autoencoder) if guard.policy == "skip" else {}
     terms: Terms = {}
     try:
-        terms, fakes = _generator_step(
-            players, batches, targets, transform, step, seed, clip_norm, factor
-        )
+        terms, fakes = _generator_step(state, batches, targets, transform, step, factor)
         codes = {}  # the update is made, and what the forward pass moved stays with it
         if factor is not None:
-            terms |= discriminator_step(players, targets, fakes, clip_norm)
+            terms |= discriminator_step(state, targets, fakes)
         guard.num_in_a_row = 0
     except NonFiniteError as error:
         guard.skip(error)
-        restore_quantizer(autoencoder, codes)
-    if players.objective.config.equivariance.probability > 0:
-        terms["equivariance"] = torch.tensor(
-            float(transform is not None), device=batches[0].images.device
-        )
+        restore_quantizer(state.autoencoder, codes)
+    if equivariance.probability > 0:
+        terms["equivariance"] = float(transform is not None)
     if guard.policy == "skip":
-        terms["skipped_updates"] = torch.tensor(
-            float(guard.num_skipped), device=batches[0].images.device
-        )
+        terms["skipped_updates"] = guard.num_skipped
     return terms
 
 
 def _generator_step(
-    players: Players,
+    state: TrainState,
     batches: list[Batch],
     targets: list[Batch],
     transform: Transform | None,
     step: int,
-    seed: int,
-    clip_norm: float,
     factor: float | None,
 ) -> tuple[Terms, list[Tensor]]:
     """targets: what the transformed latents of the batches should decode to.
@@ -81,21 +109,24 @@ def _generator_step(
     """
     evidence: list[Evidence] = []
     fakes: list[Tensor] = []
-    share = 1 / len(batches)
+    generator, share = state.generator, 1 / len(batches)
     latents = None if transform is None else transform.latents
     for i, (batch, target) in enumerate(zip(batches, targets, strict=True)):
-        with players.syncing(players.model, last=i == len(batches) - 1):
-            output = players.model(batch.images, noise_keys(batch.keys, seed), latents)
-            losses = players.objective(target.images, output, players.trainee.log_variance, step)
+        with state.syncing(generator.wrapped, last=i == len(batches) - 1):
+            output = generator.wrapped(
+                batch.images, noise_keys(batch.keys, state.config.seed), latents
+            )
+            losses = state.objective(target.images, output, generator.module.log_variance, step)
             total, terms = losses.total, losses.terms
             if factor:
-                term, logs = adversarial_term(players, output.images, losses.reconstruction, factor)
+                term, logs = adversarial_term(state, output.images, losses.reconstruction, factor)
                 total, terms = total + term, terms | logs
-            players.accelerator.backward(total * share)
+            state.accelerator.backward(total * share)
         fakes.append(output.images.detach())
         evidence.append(Evidence(batch, fakes[-1], terms))
-    norm = checked_update(
-        players.accelerator, players.optimizer, players.trainee, clip_norm, evidence
-    )
-    means = {name: sum(item.terms[name] for item in evidence) * share for name in evidence[0].terms}
-    return {**means, "grad_norm": norm}, fakes  # type: ignore[dict-item]
+    return checked_update(state, generator, evidence), fakes
+
+
+def noise_keys(keys: Tensor, seed: int) -> Tensor:
+    """Keys of images (B,) mixed with the run's seed, int64 (B,)."""
+    return torch.tensor([mix(seed, key) for key in keys.tolist()], dtype=torch.int64)

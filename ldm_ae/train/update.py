@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from ldm_ae.train.non_finite import Evidence, NonFiniteError, require_finite
+from ldm_ae.train.non_finite import Evidence, NonFiniteError, finite_means
+from ldm_ae.train.state import Trained, TrainState
+
+Terms = dict[str, float]  # what an update says of itself, for the logs
 
 
-def checked_update(
-    accelerator: Accelerator,
-    optimizer: torch.optim.Optimizer,
-    network: nn.Module,
-    clip_norm: float,
-    evidence: list[Evidence],
-) -> Tensor:
-    """Returns the gradient's norm before clipping. clip_norm 0 clips nothing.
+def checked_update(state: TrainState, trained: Trained, evidence: list[Evidence]) -> Terms:
+    """Returns the terms' means over the micro-batches and `grad_norm`, the gradient's norm before
+    clipping.
 
     Raises NonFiniteError on every rank, before the update and with gradients cleared, if a term
     of `evidence` or the gradient is not finite on any. In fp16 the gradient is the loss scaler's
     to judge: it leaves out such updates itself while it looks for its scale.
     """
-    scaler = accelerator.scaler
+    scaler, optimizer = state.accelerator.scaler, trained.optimizer
     try:
-        if scaler is not None:
-            require_finite(evidence, None)  # before gradients are unscaled, which is done once
-        norm = _clip(accelerator, network, clip_norm)
         if scaler is None:
-            require_finite(evidence, norm)
+            terms = finite_means(evidence, _clip(state, trained))
+        else:  # before gradients are unscaled, which is done once
+            terms = finite_means(evidence, None)
+            terms["grad_norm"] = float(_clip(state, trained))
     except NonFiniteError:
         optimizer.zero_grad(set_to_none=True)
         raise
@@ -38,11 +34,12 @@ def checked_update(
             "fp16 gradients overflow at every loss scale down to 1: use train.precision=bf16"
         )
     optimizer.zero_grad(set_to_none=True)
-    return norm.detach()
+    return terms
 
 
-def _clip(accelerator: Accelerator, network: nn.Module, clip_norm: float) -> Tensor:
-    limit = clip_norm if clip_norm > 0 else float("inf")
-    norm = accelerator.clip_grad_norm_(network.parameters(), limit)
+def _clip(state: TrainState, trained: Trained) -> Tensor:
+    """clip_norm 0 clips nothing."""
+    limit = state.config.clip_norm or float("inf")
+    norm = state.accelerator.clip_grad_norm_(trained.module.parameters(), limit)
     assert norm is not None
     return norm

@@ -18,12 +18,15 @@ from torch import Tensor
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.export.statistics import ACTIVE_VARIANCE
-from ldm_ae.metrics.panel import Panel, Scores, mean_scores
+from ldm_ae.losses.perceptual import PerceptualLoss
+from ldm_ae.metrics.judges import Networks
+from ldm_ae.metrics.panel import Panel, Scores, mean_scores, open_panel
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.dvae import DiscreteVAE
 from ldm_ae.models.kl import KLAutoencoder
 from ldm_ae.models.vq import VQAutoencoder
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
+from ldm_ae.train.config import Experiment
 from ldm_ae.train.frechet import FrechetJudge
 from ldm_ae.viz.grids import reconstruction_grid
 
@@ -42,6 +45,21 @@ class _Row:
     sums: Tensor
     counts: Tensor | None
     pictures: tuple[Tensor, Tensor] | None
+
+
+def open_validation_panel(
+    experiment: Experiment, device: torch.device, perceptual: PerceptualLoss | None
+) -> Panel:
+    """What validation measures; the network of the loss, if there is one, is used again.
+
+    Raises ValueError if the best checkpoint is chosen by what cannot be had.
+    """
+    known = {} if perceptual is None else {experiment.loss.perceptual.net: perceptual}
+    panel = open_panel(experiment.validation_metrics, Networks(device, known=known))
+    metric = experiment.best_metric
+    if metric in panel.reasons:
+        raise ValueError(f"train.best_metric={metric} cannot be had: {panel.reasons[metric]}")
+    return panel
 
 
 @torch.no_grad()

@@ -13,9 +13,9 @@ from PIL import Image
 from ldm_ae import config
 from ldm_ae.data.batch import Batch
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.players import Players
-from ldm_ae.train.setup import build_perceptual_metric, build_players
+from ldm_ae.train.state import TrainState
 
 TINY: dict[str, Any] = {
     "model": {
@@ -77,15 +77,13 @@ def make_experiment(tiny_yaml: Path):
 
 
 @pytest.fixture
-def make_players(make_experiment):
-    """make_players("loss.kl_weight=0", ...) -> Players with the same weights every time"""
+def make_state(make_experiment):
+    """make_state("loss.kl_weight=0", ...) -> TrainState with the same weights every time, and
+    the whole learning rate from the first step"""
 
-    def make(*overrides: str) -> Players:
-        torch.manual_seed(0)
-        experiment = make_experiment(*overrides)
-        accelerator = make_accelerator(experiment.train, Path("unused"))
-        perceptual = build_perceptual_metric(experiment, accelerator.device)
-        return build_players(experiment, accelerator, perceptual)[0]
+    def make(*overrides: str) -> TrainState:
+        experiment = make_experiment("train.warmup_steps=0", *overrides)
+        return build_state(experiment, make_accelerator(experiment.train, Path("unused")))
 
     return make
 

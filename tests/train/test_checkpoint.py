@@ -5,7 +5,6 @@ import torch
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.files import write_through
-from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.checkpoint import (
     Progress,
     load_checkpoint,
@@ -13,42 +12,34 @@ from ldm_ae.train.checkpoint import (
     save_checkpoint,
 )
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_score
-from ldm_ae.train.setup import build_players
 from ldm_ae.train.steps import train_step
 
 GAN = "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8}"
 
 
-def state(make_experiment, seed: int):
-    torch.manual_seed(seed)
-    experiment = make_experiment(GAN)
-    accelerator = make_accelerator(experiment.train, Path("unused"))
-    return build_players(experiment, accelerator, None)
-
-
-def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
-    players, average = state(make_experiment, 0)
+def test_everything_comes_back(make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
     images = torch.rand(2, 3, 16, 16) * 2 - 1
     batch = Batch(images, torch.arange(2), ["", ""], [])
-    train_step(players, [batch], 1, seed=0, clip_norm=1.0)
+    train_step(state, [batch], 1)
     with torch.no_grad():
-        players.trainee.log_variance.fill_(0.7)
-    players.guard.num_skipped, players.guard.num_in_a_row = 5, 2
-    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
-    other, other_average = state(make_experiment, 1)
-    assert load_checkpoint(folder, other, other_average) == Progress(3, 24)
+        state.generator.module.log_variance.fill_(0.7)
+    state.guard.num_skipped, state.guard.num_in_a_row = 5, 2
+    folder = save_checkpoint(tmp_path, state, Progress(3, 24), keep=2)
+    other = make_state(GAN, "train.seed=1")
+    assert load_checkpoint(folder, other) == Progress(3, 24)
     assert (other.guard.num_skipped, other.guard.num_in_a_row) == (5, 2)
-    assert other.critic.num_updates == players.critic.num_updates == 1
+    assert other.discriminator.module.num_updates == state.discriminator.module.num_updates == 1
     for ours, theirs in (
-        (players.trainee, other.trainee),
-        (average.model, other_average.model),
-        (players.discriminator, other.discriminator),
+        (state.generator.module, other.generator.module),
+        (state.average.model, other.average.model),
+        (state.discriminator.module, other.discriminator.module),
     ):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
     for ours, theirs in (
-        (players.optimizer, other.optimizer),
-        (players.discriminator_optimizer, other.discriminator_optimizer),
+        (state.generator.optimizer, other.generator.optimizer),
+        (state.discriminator.optimizer, other.discriminator.optimizer),
     ):
         saved, restored = ours.state_dict()["state"], theirs.state_dict()["state"]
         assert len(saved) >= 10
@@ -56,31 +47,31 @@ def test_everything_comes_back(make_experiment, tmp_path: Path) -> None:
             assert all(torch.equal(moments[name], restored[key][name]) for name in moments)
 
 
-def test_settings_are_the_configs_not_the_checkpoints(make_experiment, tmp_path: Path) -> None:
-    players, average = state(make_experiment, 0)
-    for group in players.optimizer.param_groups:
+def test_settings_are_the_configs_not_the_checkpoints(make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
+    for group in state.generator.optimizer.param_groups:
         group["weight_decay"] = 0.9
-    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
-    other, other_average = state(make_experiment, 1)
-    load_checkpoint(folder, other, other_average)
-    assert other.optimizer.param_groups[0]["weight_decay"] == 0.0
+    folder = save_checkpoint(tmp_path, state, Progress(3, 24), keep=2)
+    other = make_state(GAN, "train.seed=1")
+    load_checkpoint(folder, other)
+    assert other.generator.optimizer.param_groups[0]["weight_decay"] == 0.0
 
 
-def test_a_damaged_file_is_named(make_experiment, tmp_path: Path) -> None:
-    players, average = state(make_experiment, 0)
-    folder = save_checkpoint(tmp_path, players, average, Progress(3, 24), keep=2)
+def test_a_damaged_file_is_named(make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
+    folder = save_checkpoint(tmp_path, state, Progress(3, 24), keep=2)
     (folder / "ema.safetensors").write_bytes(b"cut")
     with pytest.raises(ValueError, match="step-00000003 is damaged"):
-        load_checkpoint(folder, players, average)
+        load_checkpoint(folder, state)
     (folder / "state.json").write_text('{"step": 3')
     with pytest.raises(ValueError, match="step-00000003 is damaged"):
         read_progress(folder)
 
 
-def test_only_the_newest_are_kept_and_found(make_experiment, tmp_path: Path) -> None:
-    players, average = state(make_experiment, 0)
+def test_only_the_newest_are_kept_and_found(make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, players, average, Progress(step, step), keep=2)
+        save_checkpoint(tmp_path, state, Progress(step, step), keep=2)
     assert [path.name for path in checkpoints_of(tmp_path)] == ["step-00000002", "step-00000003"]
     assert read_progress(find_checkpoint(tmp_path, "latest")).step == 3
     assert read_progress(find_checkpoint(tmp_path, "step-00000002")).step == 2
@@ -89,10 +80,10 @@ def test_only_the_newest_are_kept_and_found(make_experiment, tmp_path: Path) -> 
 
 
 def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_else(
-    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_state, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    players, average = state(make_experiment, 0)
-    save_checkpoint(tmp_path, players, average, Progress(1, 1), keep=1)
+    state = make_state(GAN)
+    save_checkpoint(tmp_path, state, Progress(1, 1), keep=1)
 
     def full(path: Path, content: bytes) -> None:
         if path.name == "training.pt":
@@ -102,18 +93,17 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_nothing_else(
 
     monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path, players, average, Progress(2, 2), keep=1)
+        save_checkpoint(tmp_path, state, Progress(2, 2), keep=1)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert read_progress(find_checkpoint(tmp_path, "latest")).step == 1
 
 
-def test_scores_stay_with_their_checkpoint(make_experiment, tmp_path: Path) -> None:
-    players, average = state(make_experiment, 0)
+def test_scores_stay_with_their_checkpoint(make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
     for step, psnr in ((1, 30.0), (2, 20.0), (3, 10.0)):
         save_checkpoint(
             tmp_path,
-            players,
-            average,
+            state,
             Progress(step, step),
             keep=1,
             scores={"psnr": psnr},
@@ -124,9 +114,9 @@ def test_scores_stay_with_their_checkpoint(make_experiment, tmp_path: Path) -> N
 
 
 def test_every_file_is_written_through(
-    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_state, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    players, average = state(make_experiment, 0)
+    state = make_state(GAN)
     written = []
 
     def note(path: Path, content: bytes) -> None:
@@ -134,5 +124,5 @@ def test_every_file_is_written_through(
         write_through(path, content)
 
     monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", note)
-    folder = save_checkpoint(tmp_path, players, average, Progress(1, 1), keep=1, scores={})
+    folder = save_checkpoint(tmp_path, state, Progress(1, 1), keep=1, scores={})
     assert sorted(written) == sorted(path.name for path in folder.iterdir())

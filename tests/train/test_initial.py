@@ -14,9 +14,9 @@ from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.initial import initial_model, load_experiment
 from ldm_ae.train.loop import train
-from ldm_ae.train.setup import build_players
 
 SHIPPED = "finetune_decoder"
 TINY = [
@@ -110,9 +110,11 @@ def test_freezing_needs_a_model_to_start_from_and_its_scaling(
 
 def test_the_optimizer_has_the_decoder_alone(overrides: list[str], tmp_path: Path) -> None:
     experiment = load_experiment(SHIPPED, overrides)
-    players, _ = build_players(experiment, make_accelerator(experiment.train, tmp_path), None)
-    named = {id(value): name for name, value in players.trainee.autoencoder.named_parameters()}
-    moved = {named[id(p)] for group in players.optimizer.param_groups for p in group["params"]}
+    state = build_state(experiment, make_accelerator(experiment.train, tmp_path))
+    named = {id(value): name for name, value in state.autoencoder.named_parameters()}
+    moved = {
+        named[id(p)] for group in state.generator.optimizer.param_groups for p in group["params"]
+    }
     assert {name.split(".")[0] for name in moved} == {"decoder", "post_quant_conv"}
     assert len(moved) + len(encoder_of(dict.fromkeys(named.values(), None))) == len(named)
 

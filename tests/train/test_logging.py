@@ -38,7 +38,7 @@ def test_scores_pictures_and_skips_reach_their_files(make_experiment, tmp_path: 
     with log.waiting_for_data():
         time.sleep(0.01)
     log.advance(4, ["a.png: truncated", "a.png: truncated"], ["update skipped"])
-    log.terms(1, {"loss": torch.tensor(0.5)}, {"learning_rate_muon": 1e-3})
+    log.terms(1, {"loss": 0.5, "learning_rate_muon": 1e-3})
     log.validation(1, {"psnr": 20.0, "ms_ssim": None}, np.zeros((8, 8, 3), np.uint8))
     assert (log.skips.num_replaced, log.skips.num_images) == (2, 1)
     log.close()
@@ -74,6 +74,6 @@ def test_use_of_codes_in_training() -> None:
     model.quantize.passes_unused.copy_(torch.tensor([0, 0, 0, 7]))
     model.quantize.ema_count.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
     terms = codebook_terms(model)
-    assert float(terms["codebook_share"]) == 0.75
-    assert float(terms["codebook_perplexity"]) == pytest.approx(2.0)
+    assert terms["codebook_share"] == 0.75
+    assert terms["codebook_perplexity"] == pytest.approx(2.0)
     assert codebook_terms(build_model(KLConfig(coder=CODER))) == {}

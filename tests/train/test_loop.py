@@ -3,13 +3,11 @@
 import errno
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -152,40 +150,6 @@ def test_broken_images_are_skipped_and_named_once(make_experiment, photos: Path,
     assert (printed.out + printed.err).count("skipped broken.png") == 1
 
 
-def test_process_random_numbers_are_a_function_of_the_step(
-    make_experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draws = {}
-    step = loop.train_step
-
-    def drawing(players, batches, at, *rest):
-        draws.setdefault(at, []).append((torch.rand(()).item(), random.random(), np.random.rand()))
-        return step(players, batches, at, *rest)
-
-    monkeypatch.setattr(loop, "train_step", drawing)
-    experiment = make_experiment()
-    train(experiment)
-    shutil.rmtree(Path(experiment.train.run_dir) / "checkpoints" / "step-00000004")
-    train(experiment, "latest")
-    assert [len(found) for found in draws.values()] == [1, 1, 2, 2]
-    assert all(len(set(found)) == 1 for found in draws.values())
-    assert len({found[0] for found in draws.values()}) == 4
-
-
-def test_scalars_stay_on_the_device_until_they_are_due(
-    make_experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = loop.train_step
-
-    def unreadable(players, batches, at, *rest):
-        terms = step(players, batches, at, *rest)
-        due = (at + 1) % 2 == 0
-        return terms if due else {name: value.to("meta") for name, value in terms.items()}
-
-    monkeypatch.setattr(loop, "train_step", unreadable)  # a meta tensor has no value to read
-    assert train(make_experiment("train.log_every=2")).is_dir()
-
-
 def test_the_best_is_saved_at_once_and_can_be_exported(
     make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,9 +192,9 @@ def test_the_best_may_be_one_that_was_due_anyway(
         scores, grid = real_validate(*arguments)
         return scores | {"psnr": next(psnrs)}, grid
 
-    def recorded(run_dir, players, average, progress, *rest, **named):
+    def recorded(run_dir, state, progress, *rest, **named):
         saved.append(progress.step)
-        return real_save(run_dir, players, average, progress, *rest, **named)
+        return real_save(run_dir, state, progress, *rest, **named)
 
     monkeypatch.setattr(loop, "validate", scored)
     monkeypatch.setattr("ldm_ae.train.keeper.save_checkpoint", recorded)

@@ -25,34 +25,34 @@ def broken(make_batch) -> Batch:
 
 @pytest.mark.parametrize("game", [[], [GAME]])
 def test_stops_before_the_update_and_names_term_and_image(
-    game: list[str], make_players, make_batch, broken: Batch, flat
+    game: list[str], make_state, make_batch, broken: Batch, flat
 ) -> None:
-    playing = make_players(*game)
-    before = flat(playing.trainee)
+    state = make_state(*game)
+    before = flat(state.generator.module)
     with pytest.raises(NonFiniteError, match=r"l1.*not finite themselves: 1\.png$"):
-        train_step(playing, [make_batch(2), broken], 0, seed=0, clip_norm=1.0)
-    assert torch.equal(flat(playing.trainee), before)
+        train_step(state, [make_batch(2), broken], 0)
+    assert torch.equal(flat(state.generator.module), before)
 
 
-def test_an_overflow_in_the_network_names_the_reconstruction(make_players, make_batch) -> None:
-    playing = make_players()
+def test_an_overflow_in_the_network_names_the_reconstruction(make_state, make_batch) -> None:
+    state = make_state()
     batch = make_batch(3)
     batch.images[2] = 1e30  # finite, but its square is not
     with pytest.raises(FloatingPointError, match=r"reconstructions that are not finite: 2\.png"):
-        train_step(playing, [batch], 0, seed=0, clip_norm=1.0)
+        train_step(state, [batch], 0)
 
 
-def test_a_broken_gradient_alone_is_caught(make_players, make_batch) -> None:
-    playing = make_players()
-    weight = playing.trainee.autoencoder.decoder.conv_out.weight
+def test_a_broken_gradient_alone_is_caught(make_state, make_batch) -> None:
+    state = make_state()
+    weight = state.autoencoder.decoder.conv_out.weight
     weight.register_hook(lambda grad: grad * float("inf"))
     with pytest.raises(NonFiniteError, match=r"gradient norm of (nan|inf); all .*0\.png, 1\.png"):
-        train_step(playing, [make_batch(2)], 0, seed=0, clip_norm=1.0)
+        train_step(state, [make_batch(2)], 0)
 
 
-def test_an_infinite_term_with_a_finite_gradient_is_caught(make_players, make_batch) -> None:
-    playing = make_players()
-    objective = playing.objective
+def test_an_infinite_term_with_a_finite_gradient_is_caught(make_state, make_batch) -> None:
+    state = make_state()
+    objective = state.objective
 
     def infinite(*arguments):
         losses = objective(*arguments)
@@ -60,46 +60,48 @@ def test_an_infinite_term_with_a_finite_gradient_is_caught(make_players, make_ba
         return losses
 
     infinite.config = objective.config
-    playing.objective = infinite
+    state.objective = infinite
     with pytest.raises(NonFiniteError, match="non-finite loss"):
-        train_step(playing, [make_batch(2)], 0, seed=0, clip_norm=1.0)
+        train_step(state, [make_batch(2)], 0)
 
 
-def test_a_skipped_update_leaves_no_trace(make_players, make_batch, broken: Batch, flat) -> None:
+def test_a_skipped_update_leaves_no_trace(make_state, make_batch, broken: Batch, flat) -> None:
     """The run with the broken batch skipped ends where one without it ends, codebook included."""
-    clean, hit = (make_players(VQ, GAME, SKIP) for _ in range(2))
-    for playing in (clean, hit):
+    clean, hit = (make_state(VQ, GAME, SKIP) for _ in range(2))
+    for state in (clean, hit):
         for step in range(2):
-            train_step(playing, [make_batch(2, first=step)], step, seed=0, clip_norm=1.0)
-            if playing is hit:
-                terms = train_step(playing, [broken], step, seed=0, clip_norm=1.0)
+            train_step(state, [make_batch(2, first=step)], step)
+            if state is hit:
+                terms = train_step(state, [broken], step)
                 assert "loss" not in terms
                 assert float(terms["skipped_updates"]) == step + 1
-    assert torch.equal(flat(clean.trainee), flat(hit.trainee))
-    assert torch.equal(flat(clean.critic), flat(hit.critic))
+    assert torch.equal(flat(clean.generator.module), flat(hit.generator.module))
+    assert torch.equal(flat(clean.discriminator.module), flat(hit.discriminator.module))
     (note, _) = hit.guard.take_notes()
     assert note.startswith("update skipped: non-finite l1") and note.endswith("1.png")
     assert hit.guard.take_notes() == []
 
 
 def test_a_discriminator_that_breaks_skips_its_own_update_alone(
-    make_players, make_batch, flat
+    make_state, make_batch, flat
 ) -> None:
-    playing = make_players(GAME, SKIP)
-    model, critic = flat(playing.trainee), flat(playing.critic)
-    next(iter(playing.critic.parameters())).register_hook(lambda grad: grad * float("nan"))
-    terms = train_step(playing, [make_batch(2)], 0, seed=0, clip_norm=1.0)
-    assert not torch.equal(flat(playing.trainee), model)
-    assert torch.equal(flat(playing.critic), critic)
+    state = make_state(GAME, SKIP)
+    model, critic = flat(state.generator.module), flat(state.discriminator.module)
+    next(iter(state.discriminator.module.parameters())).register_hook(
+        lambda grad: grad * float("nan")
+    )
+    terms = train_step(state, [make_batch(2)], 0)
+    assert not torch.equal(flat(state.generator.module), model)
+    assert torch.equal(flat(state.discriminator.module), critic)
     assert float(terms["skipped_updates"]) == 1
     assert "loss" in terms
 
 
-def test_too_many_in_a_row_stop(make_players, make_batch, broken: Batch) -> None:
-    playing = make_players(SKIP, "train.max_skipped=2")
+def test_too_many_in_a_row_stop(make_state, make_batch, broken: Batch) -> None:
+    state = make_state(SKIP, "train.max_skipped=2")
     order = [broken, broken, make_batch(2), broken, broken]
     for step, batch in enumerate(order):
-        train_step(playing, [batch], step, seed=0, clip_norm=1.0)
-    assert playing.guard.num_skipped == 4
+        train_step(state, [batch], step)
+    assert state.guard.num_skipped == 4
     with pytest.raises(NonFiniteError, match=r"1\.png\. This was update 3 in a row.*max_skipped=2"):
-        train_step(playing, [broken], 5, seed=0, clip_norm=1.0)
+        train_step(state, [broken], 5)

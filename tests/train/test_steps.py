@@ -1,10 +1,12 @@
 """One step: what moves, what must not, and that ranks and accumulation equal a larger batch."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,55 +14,91 @@ from ldm_ae.data.batch import Batch
 from ldm_ae.train.steps import train_step
 
 
-def test_accumulation_equals_the_larger_batch(make_players, make_batch, flat) -> None:
-    one, two = (make_players() for _ in range(2))
+def test_accumulation_equals_the_larger_batch(make_state, make_batch, flat) -> None:
+    one, two = (make_state() for _ in range(2))
     for step in range(2):
-        train_step(one, [make_batch(4)], step, seed=0, clip_norm=1.0)
-        train_step(two, [make_batch(2), make_batch(2, first=2)], step, seed=0, clip_norm=1.0)
-    torch.testing.assert_close(flat(one.trainee), flat(two.trainee), atol=1e-6, rtol=1e-5)
+        train_step(one, [make_batch(4)], step)
+        train_step(two, [make_batch(2), make_batch(2, first=2)], step)
+    torch.testing.assert_close(
+        flat(one.generator.module), flat(two.generator.module), atol=1e-6, rtol=1e-5
+    )
 
 
-def test_bf16_changes_nearly_all_weights_and_keeps_them_fp32(
-    make_players, make_batch, flat
-) -> None:
-    playing = make_players("train.precision=bf16", "train.lr=4.5e-6")
-    before = flat(playing.trainee.autoencoder)
+def test_bf16_changes_nearly_all_weights_and_keeps_them_fp32(make_state, make_batch, flat) -> None:
+    state = make_state("train.precision=bf16", "train.lr=4.5e-6")
+    before = flat(state.autoencoder)
     for step in range(3):
-        train_step(playing, [make_batch(4)], step, seed=0, clip_norm=1.0)
-    assert all(p.dtype == torch.float32 for p in playing.trainee.parameters())
-    changed = (flat(playing.trainee.autoencoder) != before).double().mean()
+        train_step(state, [make_batch(4)], step)
+    assert all(p.dtype == torch.float32 for p in state.generator.module.parameters())
+    changed = (flat(state.autoencoder) != before).double().mean()
     assert float(changed) > 0.99
 
 
-def test_learned_log_variance_moves_and_a_fixed_one_does_not(make_players, make_batch) -> None:
+def test_learned_log_variance_moves_and_a_fixed_one_does_not(make_state, make_batch) -> None:
     for learn in (True, False):
-        playing = make_players(f"loss.learn_log_variance={learn}")
-        train_step(playing, [make_batch(2)], 0, seed=0, clip_norm=0)
-        assert bool(playing.trainee.log_variance.detach() != 0) is learn
+        state = make_state(f"loss.learn_log_variance={learn}", "train.clip_norm=0")
+        train_step(state, [make_batch(2)], 0)
+        assert bool(state.generator.module.log_variance.detach() != 0) is learn
 
 
-def test_the_perceptual_term_alone_trains_the_decoder(make_players, flat) -> None:
+def test_the_perceptual_term_alone_trains_the_decoder(make_state, flat) -> None:
     shares = []
     for weight in (0.0, 1.0):
-        playing = make_players(
+        state = make_state(
             "loss.perceptual.net=embedded",
             "data.size=32",
             "loss.reconstruction_weight=0",
             "loss.kl_weight=0",
             f"loss.perceptual_weight={weight}",
         )
-        decoder = playing.trainee.autoencoder.decoder
+        decoder = state.autoencoder.decoder
         start = flat(decoder)
         large = Batch(torch.rand(1, 3, 32, 32) * 2 - 1, torch.arange(1), [""], [])
         for step in range(2):
-            train_step(playing, [large], step, seed=0, clip_norm=1.0)
+            train_step(state, [large], step)
         shares.append(float((flat(decoder) != start).double().mean()))
     assert shares[0] == 0.0
     assert shares[1] > 0.95
 
 
-def test_perceptual_weight_zero_leaves_the_network_out(make_players) -> None:
-    assert make_players().objective.perceptual is None
+def test_perceptual_weight_zero_leaves_the_network_out(make_state) -> None:
+    assert make_state().objective.perceptual is None
+
+
+def test_process_random_numbers_are_a_function_of_the_step(make_state, make_batch) -> None:
+    """Whatever draws from them goes on after a resume as if nothing had happened."""
+    state = make_state()
+    draws = []
+    for step in (0, 1, 0):
+        train_step(state, [make_batch(2)], step)
+        draws.append((torch.rand(()).item(), random.random(), np.random.rand()))
+    assert draws[0] == draws[2]
+    assert all(first != second for first, second in zip(*draws[:2], strict=True))
+
+
+@pytest.mark.parametrize("game", [False, True])
+def test_an_update_fetches_its_scalars_once(
+    game: bool, make_state, make_batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fetch waits for the device: one of the generator's and one of the discriminator's."""
+    settings = "loss.adversarial={weight: 0.5, start_step: 0, num_layers: 2, base_channels: 8}"
+    state = make_state(*[settings] * game)
+    fetched = []
+    to_list = torch.Tensor.tolist
+
+    def counted(tensor: torch.Tensor):
+        fetched.extend([tensor.dtype] * tensor.is_floating_point())
+        return to_list(tensor)
+
+    def refused(tensor: torch.Tensor):
+        pytest.fail("a scalar left the device by itself")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "tolist", counted)
+        for name in ("__float__", "__bool__"):
+            patch.setattr(torch.Tensor, name, refused)
+        train_step(state, [make_batch(2), make_batch(2, first=2)], 0)
+    assert len(fetched) == 1 + game
 
 
 RANKS = Path(__file__).with_name("two_ranks.py")

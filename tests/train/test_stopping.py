@@ -98,10 +98,10 @@ def signal_in_step(monkeypatch: pytest.MonkeyPatch):
     def arrange(number: int) -> None:
         step = loop.train_step
 
-        def interrupted(players, batches, at, *rest):
+        def interrupted(state, batches, at):
             if at == number:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return step(players, batches, at, *rest)
+            return step(state, batches, at)
 
         monkeypatch.setattr(loop, "train_step", interrupted)
 

@@ -10,9 +10,9 @@ from ldm_ae import config
 from ldm_ae.data.batch import Batch
 from ldm_ae.distributed import world
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.players import Players
-from ldm_ae.train.setup import build_players, set_learning_rates
+from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
 
 VQ = (
@@ -53,8 +53,9 @@ def batch(step: int) -> Batch:
     return Batch(images[mine], torch.arange(4 * step, 4 * step + 4)[mine], names[mine], [])
 
 
-def state(players: Players) -> torch.Tensor:
-    networks = [n for n in (players.trainee, players.critic) if n is not None]
+def everything(state: TrainState) -> torch.Tensor:
+    trained = [item for item in (state.generator, state.discriminator) if item is not None]
+    networks = [item.module for item in trained]
     values = [value for network in networks for value in network.state_dict().values()]
     return torch.cat([value.double().flatten() for value in values])
 
@@ -64,15 +65,13 @@ torch.set_default_dtype(torch.float64)
 accelerator = make_accelerator(config.load(Experiment, path, []).train, Path("unused"))
 ends = {}
 for family, (steps, *overrides) in FAMILIES.items():
-    torch.manual_seed(0)
     experiment = config.load(Experiment, path, [*overrides, f"train.steps={steps}"])
-    players, _ = build_players(experiment, accelerator, None)
+    state = build_state(experiment, accelerator)
     for step in range(steps):
-        set_learning_rates(players, experiment.train, step)
-        terms = train_step(players, [batch(step)], step, seed=7, clip_norm=1.0)
-    assert players.critic is None or "adversarial" in terms
-    notes = players.guard.take_notes()
+        terms = train_step(state, [batch(step)], step)
+    assert state.discriminator is None or "adversarial" in terms
+    notes = state.guard.take_notes()
     assert [note.rpartition(" ")[2] for note in notes] == ["12-3.png"] * (steps > BROKEN[0]), notes
-    ends[family] = state(players)
+    ends[family] = everything(state)
 torch.save(ends, f"{out}-rank{world()[0]}.pt")
 accelerator.end_training()

@@ -1,0 +1,93 @@
+"""From a config to what training moves: networks, optimizers and the objective."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from ldm_ae.losses.critic import Critic, build_critic
+from ldm_ae.losses.objective import Objective
+from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
+from ldm_ae.train.config import Experiment, TrainConfig
+from ldm_ae.train.ema import WeightAverage
+from ldm_ae.train.initial import initial_model
+from ldm_ae.train.muon import Muon, muon_groups
+from ldm_ae.train.non_finite import Guard
+from ldm_ae.train.state import Generator, Trained, TrainState
+
+DISCRIMINATOR_BETAS = (0.5, 0.9)
+
+
+def build_perceptual_metric(experiment: Experiment, device: torch.device) -> PerceptualLoss | None:
+    """The perceptual network of the config, for training and validation alike.
+
+    Raises ValueError if it cannot be had, or cannot see images as small as the crops.
+    """
+    loss = experiment.loss
+    if loss.perceptual.net == "none":
+        for name in ("perceptual_weight", "gram_weight"):
+            if getattr(loss, name) > 0:
+                raise ValueError(
+                    f"loss.{name}={getattr(loss, name)} with loss.perceptual.net=none: name a"
+                    " network, or set the weight to 0"
+                )
+        return None
+    perceptual = build_perceptual(loss.perceptual).to(device)
+    experiment.require_images_of(perceptual.network.min_size, perceptual.name)
+    return perceptual
+
+
+def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
+    """Networks, drawn from the run's seed, the same on every rank, and their optimizers, prepared.
+
+    Raises ValueError as `build_perceptual_metric` and `initial_model`.
+    """
+    config, loss = experiment.train, experiment.loss
+    torch.manual_seed(config.seed)
+    perceptual = build_perceptual_metric(experiment, accelerator.device)
+    generator = Generator(initial_model(experiment), loss).to(accelerator.device)
+    average = WeightAverage(generator.autoencoder, config.ema_decay)
+    trained = _prepared(accelerator, generator, _optimizer(generator, config))
+    discriminator = None
+    if loss.adversarial.weight > 0:
+        discriminator = _build_discriminator(experiment, accelerator, perceptual)
+    used = perceptual if loss.needs_perceptual else None
+    return TrainState(
+        config,
+        accelerator,
+        perceptual,
+        Objective(loss, used, generator.autoencoder.regularized_per_value),
+        trained,
+        discriminator,
+        average,
+        Guard(config.non_finite, config.max_skipped),
+    )
+
+
+def _prepared(
+    accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> Trained:
+    return Trained(module, *accelerator.prepare(module, optimizer))
+
+
+def _optimizer(generator: Generator, config: TrainConfig) -> torch.optim.Optimizer:
+    named = [(name, value) for name, value in generator.named_parameters() if value.requires_grad]
+    muon = config.optimizer == "muon"
+    kind: type[torch.optim.AdamW] = Muon if muon else torch.optim.AdamW
+    groups = muon_groups(named, config.muon_lr) if muon else [{"params": [p for _, p in named]}]
+    return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def _build_discriminator(
+    experiment: Experiment, accelerator: Accelerator, perceptual: PerceptualLoss | None
+) -> Trained[Critic]:
+    config = experiment.loss.adversarial
+    critic = build_critic(config, experiment.data.channels, perceptual).to(accelerator.device)
+    optimizer = torch.optim.AdamW(
+        critic.parameters(),
+        lr=config.lr or experiment.train.lr,
+        betas=DISCRIMINATOR_BETAS,
+        weight_decay=0.0,
+    )
+    return _prepared(accelerator, critic, optimizer)
