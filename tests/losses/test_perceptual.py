@@ -146,6 +146,7 @@ def test_backbone_from_a_torchvision_checkpoint(tmp_path: Path) -> None:
 
 def test_backbone_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     name = backbones._torchvision_url("squeeze").rsplit("/", 1)[-1]
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(random_backbone(), tmp_path / "hub" / "checkpoints" / name)
@@ -161,8 +162,9 @@ def test_backbone_from_a_folder_of_several(tmp_path: Path) -> None:
 
 def test_nothing_is_downloaded_unless_asked(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", pytest.fail)
-    with pytest.raises(ValueError, match="the weights of vgg16 are not on this machine: "):
+    with pytest.raises(ValueError, match="the weights of vgg16 are not on this machine: `ldm-ae"):
         build_perceptual(PerceptualConfig("vgg"), download=False)
 
 
@@ -175,7 +177,7 @@ def test_other_backbones_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_unreadable_file_names_three_ways_out(
+def test_unreadable_file_names_the_ways_out(
     tmp_path: Path, content: bytes | None, suffix: str
 ) -> None:
     path = tmp_path / f"weights{suffix}"
@@ -183,25 +185,30 @@ def test_unreadable_file_names_three_ways_out(
         path.write_bytes(content)
     with pytest.raises(ValueError) as caught:
         build_perceptual(PerceptualConfig("vgg", str(path)))
-    assert_three_ways_out(str(caught.value))
+    assert_ways_out(str(caught.value))
     assert str(path) in str(caught.value)
 
 
-def test_no_network_names_three_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_names_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise URLError("no route to host")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", refuse)
     with pytest.raises(ValueError) as caught:
         build_perceptual(PerceptualConfig("vgg"))
-    assert_three_ways_out(str(caught.value))
+    assert_ways_out(str(caught.value))
     assert "no route to host" in str(caught.value)
 
 
-def assert_three_ways_out(message: str) -> None:
+def assert_ways_out(message: str) -> None:
     assert "loss.perceptual.weights=FILE" in message
-    assert "vgg16-397923af.pth" in message and "checkpoints" in message
+    assert (
+        "ldm-ae fetch-weights" in message
+        and "vgg16-397923af.pth" in message
+        and "checkpoints" in message
+    )
     assert "loss.perceptual.net=embedded" in message
 
 

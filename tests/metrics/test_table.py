@@ -85,6 +85,7 @@ def test_without_weights_each_network_is_a_reason_in_one_line(
 ) -> None:
     """Reports never download; what needs nothing is there all the same."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", pytest.fail)
     panel = open_panel()
     assert {*QUICK, "embedded"} <= set(panel.judges)
