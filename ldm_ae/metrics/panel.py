@@ -118,7 +118,7 @@ def open_panel(names: Iterable[str] = ON_PAIRS, networks: Networks | None = None
             raise ValueError(f"metric={name}: is of sets of images, not of pairs")
         try:
             judges[name] = opener(networks)
-        except ValueError as error:
+        except (ValueError, ImportError) as error:
             reasons[name] = str(error)
     return Panel(judges, reasons, networks.device)
 

@@ -17,8 +17,8 @@ class Metric:
     """label, format: of a column, such as "PSNR, dB" and ".2f".
 
     protocol: which network, window or constants; both images are always rounded to uint8.
-    open: what computes it; raises ValueError, the reason, where a network or a package is
-        missing. None: it is of sets of images and not of pairs.
+    open: what computes it; raises ValueError or ImportError, the reason, where a network or a
+        package is missing. None: it is of sets of images and not of pairs.
     min_side: the least side in pixels of the images it takes.
     quick: cheap and without a network, so that every validation measures it.
     """

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from ldm_ae.data.images import to_float
 from ldm_ae.metrics.distortion import psnr
 from ldm_ae.metrics.judges import PixelJudge
 from ldm_ae.metrics.panel import Panel, Scores, evaluate, mean_scores, open_panel
-from ldm_ae.metrics.table import QUICK
+from ldm_ae.metrics.table import METRICS, QUICK
 
 
 class Counting(PixelJudge):
@@ -100,6 +101,14 @@ def test_a_diverged_model_has_no_score(pixels: Tensor) -> None:
         evaluate(lambda images: images * math.nan, [to_float(pixels)], panel)
     with pytest.raises(ValueError, match="cannot be compared"):
         evaluate(lambda images: images[..., :-1], [to_float(pixels)], panel)
+
+
+def test_a_missing_package_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> None:
+        raise ModuleNotFoundError("lpips not installed")
+
+    monkeypatch.setitem(METRICS, "lpips_vgg", replace(METRICS["lpips_vgg"], open=missing))
+    assert open_panel(["lpips_vgg"]).reasons == {"lpips_vgg": "lpips not installed"}
 
 
 def test_names_that_are_not_in_the_table() -> None:
