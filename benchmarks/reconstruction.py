@@ -158,7 +158,9 @@ def fit_pca(
     models: Sequence[ModelMethod], arguments: argparse.Namespace
 ) -> tuple[list[PCAMethod], list[dict[str, Any]]]:
     """A PCA for each latent size among the models; or rows that say why there is none."""
-    sizes = sorted({(model.model.downsampling_factor, model.latent_channels) for model in models})
+    sizes = sorted(
+        {(each.model.downsampling_factor, each.model.latent_channels) for each in models}
+    )
     names = {(f, c): f"pca-f{f}-c{c}" for f, c in sizes}
     if arguments.train_images is None:
         reason = "no training images were given: --train-images DIR"

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ldm_ae.codec.codec import Codec
     from ldm_ae.convert.load import load
-    from ldm_ae.models.dvae import DiscreteVAE
+    from ldm_ae.models.discrete import DiscreteAutoencoder
     from ldm_ae.models.kl import KLAutoencoder
     from ldm_ae.models.plain import PlainAutoencoder
-    from ldm_ae.models.vq import VQAutoencoder
     from ldm_ae.pretrained import load_codec
 
     __version__: str
 
 __all__ = [
     "Codec",
-    "DiscreteVAE",
+    "DiscreteAutoencoder",
     "KLAutoencoder",
     "PlainAutoencoder",
-    "VQAutoencoder",
     "__version__",
     "load",
     "load_codec",
@@ -30,10 +28,9 @@ __all__ = [
 # Imported when first asked for: torch takes a second and more, and `ldm-ae info` needs none of it.
 _HOMES = {
     "Codec": "ldm_ae.codec.codec",
-    "DiscreteVAE": "ldm_ae.models.dvae",
+    "DiscreteAutoencoder": "ldm_ae.models.discrete",
     "KLAutoencoder": "ldm_ae.models.kl",
     "PlainAutoencoder": "ldm_ae.models.plain",
-    "VQAutoencoder": "ldm_ae.models.vq",
     "load": "ldm_ae.convert.load",
     "load_codec": "ldm_ae.pretrained",
 }

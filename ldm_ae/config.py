@@ -87,7 +87,11 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
 
 
 def build(schema: type[T], content: dict[str, Any], source: str) -> T:
-    """A dataclass from a nested mapping; ValueError lists every mistake by its dotted key."""
+    """A dataclass from a nested mapping; ValueError lists every mistake by its dotted key.
+
+    A schema with a method `upgrade` first turns a mapping of earlier versions into today's.
+    """
+    content = getattr(schema, "upgrade", dict)(content)
     schema.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
     try:
         return TypeAdapter(schema).validate_python(content)

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 import pytest
 
 from ldm_ae import config
+from ldm_ae.models.discrete import DiscreteConfig
+from ldm_ae.quantizers.gumbel import GumbelConfig
+from ldm_ae.quantizers.vq import VQConfig
 from ldm_ae.train.config import Experiment
 
 CONFIGS = sorted(config.SHIPPED.glob("*.yaml"))
@@ -123,6 +126,24 @@ def test_shipped_configs_load_and_survive_a_round_trip(path: Path, tmp_path: Pat
     copy = tmp_path / "copy.yaml"
     copy.write_text(config.dump(experiment), encoding="utf-8")
     assert config.load(Experiment, copy) == experiment
+
+
+@pytest.mark.parametrize(
+    ("section", "codebook"),
+    [
+        ("{kind: vq}", VQConfig()),
+        ("{kind: vq, codebook: {size: 8, update: gradient}}", VQConfig(size=8, update="gradient")),
+        ("{kind: dvae, codebook: {size: 8}, predict_scale: true}", GumbelConfig(size=8)),
+    ],
+)
+def test_vq_and_dvae_as_they_used_to_be_written(tmp_path: Path, section: str, codebook) -> None:
+    path = tmp_path / "earlier.yaml"
+    loss = "{reconstruction: logit_laplace}" if "true" in section else "{}"
+    path.write_text(f"model: {section}\nloss: {loss}\n", encoding="utf-8")
+    model = config.load(Experiment, path, ["data.path=x"]).model
+    assert model == DiscreteConfig(codebook=codebook, predict_scale="true" in section)
+    with pytest.raises(ValueError, match="model.codebook.sizes: unknown key"):
+        config.load(Experiment, path, ["data.path=x", "model.codebook.sizes=9"])
 
 
 def test_the_zoo_is_complete() -> None:

@@ -31,13 +31,13 @@ def test_every_script_explains_itself(script: str, capsys: pytest.CaptureFixture
     assert "usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["kl", "plain", "vq"])
+@pytest.mark.parametrize(("kind", "name"), [("kl", "kl"), ("plain", "plain"), ("discrete", "vq")])
 def test_a_training_script_takes_its_own_kind(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other, data = "vq_f8" if kind == "kl" else "kl_f8", f"data.path={tmp_path / 'nowhere'}"
-    script = f"train_{kind}_ae.py"
-    assert run(script, "--config", f"{kind}_f8_small", data, "train.device=cpu") == 2
+    other, data = "vq_f8" if name == "kl" else "kl_f8", f"data.path={tmp_path / 'nowhere'}"
+    script = f"train_{name}_ae.py"
+    assert run(script, "--config", f"{name}_f8_small", data, "train.device=cpu") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
     assert run(script, "--config", other, data) == 2
     assert f"not the one for {kind}" in capsys.readouterr().err

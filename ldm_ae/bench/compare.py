@@ -18,13 +18,14 @@ from ldm_ae.bench.rates import RGB_BITS_PER_PIXEL, continuous_bits, index_bits
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.metrics.panel import Panel, Scores, mean_scores
 from ldm_ae.metrics.table import ON_PAIRS
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 
 COLUMNS = (*ON_PAIRS, "bpp", "compression_ratio")
 
 
 class Method(Protocol):
-    """name: of the row. kind: "jpeg", "webp", "pca" or a model's family."""
+    """name: of the row. kind: "jpeg", "webp", "pca" or a model's."""
 
     name: str
     kind: str
@@ -72,38 +73,31 @@ class PCAMethod:
 
 
 class ModelMethod:
-    """An autoencoder in eval mode; families with a codebook also have their codes counted."""
+    """An autoencoder in eval mode; of a codebook, the codes are counted."""
 
-    def __init__(self, name: str, model: Any) -> None:
-        self.name, self.model, self.kind = name, model, model.family
-        self.codebook_size: int | None = getattr(model, "codebook_size", None)
-        self.counts = torch.zeros(self.codebook_size or 0, dtype=torch.int64)
-
-    @property
-    def latent_channels(self) -> int:
-        """Values per position that the decoder is given: of the code, if there is a codebook."""
-        if self.codebook_size is None:
-            return int(self.model.latent_channels)
-        return int(self.model.config.code_dim)
+    def __init__(self, name: str, model: Autoencoder) -> None:
+        self.name, self.model, self.kind = name, model, model.config.kind
+        num_codes = 0 if model.quantizer is None else model.quantizer.num_codes
+        self.counts = torch.zeros(num_codes, dtype=torch.int64)
 
     def reconstruct(self, image: Tensor) -> tuple[Tensor, int]:
         factor, (height, width) = self.model.downsampling_factor, image.shape[2:]
-        if self.codebook_size is None:
-            bits = continuous_bits(height, width, factor, self.latent_channels)
-        else:
-            bits = index_bits(height, width, factor, self.codebook_size)
-            codes = self.model.encode_indices(pad_to_multiple(image, factor)[0])
-            self.counts += count_codes(codes, self.codebook_size).cpu()
-        return self.model.reconstruct(image), bits
+        if self.model.quantizer is None:
+            bits = continuous_bits(height, width, factor, self.model.latent_channels)
+            return self.model.reconstruct(image), bits
+        codes = self.model.encode_indices(pad_to_multiple(image, factor)[0])
+        self.counts += count_codes(codes, len(self.counts)).cpu()
+        bits = index_bits(height, width, factor, len(self.counts))
+        return self.model.decode_indices(codes)[..., :height, :width], bits
 
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "downsampling_factor": self.model.downsampling_factor,
-            "latent_channels": self.latent_channels,
+            "latent_channels": self.model.latent_channels,
             "num_parameters": sum(parameter.numel() for parameter in self.model.parameters()),
         }
-        if self.codebook_size is not None:
-            facts["codebook"] = {"size": self.codebook_size} | asdict(codebook_usage(self.counts))
+        if self.model.quantizer is not None:
+            facts["codebook"] = {"size": len(self.counts)} | asdict(codebook_usage(self.counts))
         return facts
 
 

@@ -108,7 +108,7 @@ def compare_priors(
 def analyse(model: Autoencoder, image: Pixels) -> np.ndarray:
     """uint8 (H, W, 3) => latents (c, h, w) or indices (h, w)."""
     padded, _ = pad_to_multiple(to_float(image), model.downsampling_factor)
-    encode = getattr(model, "encode_indices", model.encode)
+    encode = model.encode if model.quantizer is None else model.encode_indices
     found: np.ndarray = encode(padded)[0].numpy()
     return found
 

@@ -41,7 +41,7 @@ def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:
     """A VQ model with EMA codes, revival and an adversary that warms up and ramps."""
     content: dict[str, Any] = {
         "model": {
-            "kind": "vq",
+            "kind": "discrete",
             "latent_channels": 3,
             "coder": {
                 "channels": [8, 8],
@@ -49,7 +49,7 @@ def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:
                 "mid_attention": False,
                 "norm_groups": 4,
             },
-            "codebook": {"size": 16, "revive_after": 3},
+            "codebook": {"kind": "vq", "size": 16, "revive_after": 3},
         },
         "data": {
             "kind": "folder" if source == "folder" else "parquet",

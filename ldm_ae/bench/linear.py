@@ -27,8 +27,6 @@ class LinearAutoencoder(nn.Module):
     principal components of the patches.
     """
 
-    family = "linear"
-
     def __init__(self, config: LinearConfig) -> None:
         super().__init__()
         self.config = config

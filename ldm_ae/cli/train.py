@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int | None:
         print(
             f"Export: {export_dir}\n"
             f'Load it: import ldm_ae; model = ldm_ae.load("{export_dir}")\n'
-            f'In diffusers: {_diffusers_class(experiment)}.from_pretrained("{export_dir}")'
+            f'In diffusers: {experiment.model.diffusers_class}.from_pretrained("{export_dir}")'
         )
     return None
 
@@ -52,7 +52,3 @@ def _require_kind(experiment: Experiment, arguments: argparse.Namespace) -> None
             f"config {arguments.config} describes a model of kind {kind}: use the script that"
             f" trains those, not the one for {arguments.kind}, or `ldm-ae train`"
         )
-
-
-def _diffusers_class(experiment: Experiment) -> str:
-    return "AutoencoderKL" if experiment.model.kind in ("kl", "plain") else "VQModel"

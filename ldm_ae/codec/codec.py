@@ -121,8 +121,8 @@ class Codec:
             raise ValueError(f"quality={quality} and bpp={bpp}: give one of them")
         if self.content.discrete and not (quality is None and bpp is None):
             raise ValueError(
-                f"this is a model of family {self.model.family}, whose files have one rate: leave"
-                " quality and bpp out"
+                "this model has a codebook, so that its files have one rate: leave quality and bpp"
+                " out"
             )
         if quality is not None and not 0 <= quality < NUM_QUALITIES:
             raise ValueError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
@@ -256,10 +256,11 @@ class Codec:
 
 def model_digest(model: Autoencoder, prior: Prior) -> bytes:
     """Eight bytes that stand for all that turns a file into a picture: SHA-256 over the decoder's,
-    post_quant_conv's and codebook's weights in order of name, and the prior."""
+    post_quant_conv's and codebook's weights, as an export has them, in order of name, and the
+    prior."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.named_parameters()):
+    for name, value in sorted(model.diffusers_state().items()):
         if name.startswith(_DECODING):
-            update_with_array(digest, name, value.detach().to("cpu", torch.float32).numpy())
+            update_with_array(digest, name, value.to("cpu", torch.float32).numpy())
     update_digest(digest, prior)
     return digest.digest()[: container.DIGEST_BYTES]

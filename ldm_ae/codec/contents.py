@@ -12,8 +12,6 @@ from ldm_ae.codec import passes
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.vq import VQAutoencoder
 
 # lambda, squared steps a bit; by LPIPS, on photos that no figure is given for. For squared error in
 # the picture a uniform quantiser's slope at high rate, 2 ln(2) / 12 = 0.116, is about right. It
@@ -36,8 +34,8 @@ class Content:
     def __post_init__(self) -> None:
         """Raise ValueError for a prior of another kind of model."""
         wanted = f"latents of {self.model.latent_channels} channels"
-        if isinstance(self.model, (VQAutoencoder, DiscreteVAE)):
-            wanted = f"indices of {self.model.codebook_size} codes"
+        if self.model.quantizer is not None:
+            wanted = f"indices of {self.model.quantizer.num_codes} codes"
         if self.prior.of != wanted:
             raise ValueError(
                 f"the prior {self.prior.name!r} is of {self.prior.of}, this model has {wanted}:"
@@ -51,8 +49,8 @@ class Content:
     def analyse(self, images: Tensor) -> np.ndarray:
         """Images (B, C, H, W) in [-1, 1], multiples of f => their arrays (B, ...)."""
         latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
-        if isinstance(self.model, (VQAutoencoder, DiscreteVAE)):
-            return self.model.quantize.indices(latents).cpu().numpy()
+        if self.model.quantizer is not None:
+            return self.model.quantizer.indices(latents).cpu().numpy()
         return latents.float().cpu().numpy()
 
     def pack(
@@ -71,15 +69,15 @@ class Content:
 
     def latents(self, symbols: np.ndarray, quality: int) -> Tensor:
         """Symbols => the latents (1, c, h, w) they stand for, on the model's device."""
-        if isinstance(self.model, (VQAutoencoder, DiscreteVAE)):
-            return self.model.quantize.lookup(self._batch(symbols))
+        if self.model.quantizer is not None:
+            return self.model.quantizer.lookup(self._batch(symbols))
         assert self.prior.scale is not None
         return self._batch(self.prior.scale.latents(symbols, quality))
 
     def synthesise(self, symbols: np.ndarray, quality: int) -> Tensor:
         """Symbols => images (1, C, h f, w f)."""
         factor = self.model.downsampling_factor
-        if isinstance(self.model, (VQAutoencoder, DiscreteVAE)):
+        if self.model.quantizer is not None:
             return decode_tiles(self.model.decode_indices, self._batch(symbols), factor)
         return decode_tiles(self.model.decode, self.latents(symbols, quality), factor)
 

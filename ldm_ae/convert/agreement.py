@@ -10,9 +10,6 @@ from einops import rearrange
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.kl import KLAutoencoder
-from ldm_ae.models.vq import VQAutoencoder
 
 TOLERANCE = 1e-4
 # Two codes are tied if their squared distances differ by less than fp32 resolves in |z|^2 + |e|^2.
@@ -61,7 +58,7 @@ def compare(model: Autoencoder, exported: Any, images: list[Tensor]) -> Agreemen
             worst = Agreement(
                 max(worst.encode, encode),
                 max(worst.decode, decode),
-                worst.num_tokens + (chosen[:, 0].numel() if hasattr(model, "quantize") else 0),
+                worst.num_tokens + (0 if model.quantizer is None else chosen[:, 0].numel()),
                 worst.num_ties + ties,
             )
     return worst
@@ -80,22 +77,22 @@ def check(agreement: Agreement) -> None:
 
 
 def _encode(model: Autoencoder, exported: Any, images: Tensor) -> tuple[Tensor, float]:
-    ours = model.encode(images)
+    ours, posterior = model.latents_and_posterior(images)
     encoded = exported.encode(images)
-    if not hasattr(encoded, "latent_dist"):
+    if model.quantizer is not None:
         return ours, relative_difference(ours, encoded.latents)
     difference = relative_difference(ours, encoded.latent_dist.mode())
-    if isinstance(model, KLAutoencoder):
-        logvar = model.posterior(images).logvar
-        difference = max(difference, relative_difference(logvar, encoded.latent_dist.logvar))
+    if posterior is not None:
+        logvar = relative_difference(posterior.logvar, encoded.latent_dist.logvar)
+        difference = max(difference, logvar)
     return ours, difference
 
 
 def _decode(model: Autoencoder, exported: Any, latents: Tensor) -> tuple[float, int]:
     theirs = exported.decode(latents).sample
-    if not isinstance(model, (VQAutoencoder, DiscreteVAE)):
+    if model.quantizer is None:
         return relative_difference(model.decode(latents), theirs), 0
-    ours = model.quantize.indices(latents)
+    ours = model.quantizer.indices(latents)
     chosen = exported.quantize(latents)[2][2].view(ours.shape)
     differs = ours != chosen
     if differs.any():

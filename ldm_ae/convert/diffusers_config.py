@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ldm_ae.models.build import ModelConfig
 from ldm_ae.models.coders import CoderConfig
-from ldm_ae.models.dvae import DVAEConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.plain import PlainConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.models.settings import DiffusersConfig, ModelSettings
 
 _DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}
 _UP = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
@@ -31,30 +28,12 @@ _COMMON_DEFAULTS: dict[str, Any] = {
     "scaling_factor": 0.18215,
     "mid_block_add_attention": True,
 }
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "AutoencoderKL": _COMMON_DEFAULTS
-    | {
-        "latent_channels": 4,
-        "shift_factor": None,
-        "latents_mean": None,
-        "latents_std": None,
-        "force_upcast": True,
-        "use_quant_conv": True,
-        "use_post_quant_conv": True,
-    },
-    "VQModel": _COMMON_DEFAULTS
-    | {
-        "latent_channels": 3,
-        "num_vq_embeddings": 256,
-        "vq_embed_dim": None,
-        "norm_type": "group",
-        "lookup_from_codebook": False,
-        "force_upcast": False,
-    },
-}
+
+# What a diffusers class is read as.
+_READ_AS = {family.diffusers_class: family for family in (KLConfig, DiscreteConfig)}
 
 # A config is read before its weights: these keep a broken one from building millions of modules.
-_MAX_LEVELS, _MAX_LAYERS, _MAX_CHANNELS, _MAX_CODES = 12, 64, 1 << 16, 1 << 24
+_MAX_LEVELS, _MAX_LAYERS = 12, 64
 
 
 @dataclass(frozen=True)
@@ -73,18 +52,17 @@ class LatentScaling:
 
 
 def to_diffusers_config(
-    config: ModelConfig, scaling: LatentScaling, sample_size: int
+    config: ModelSettings, scaling: LatentScaling, sample_size: int
 ) -> dict[str, Any]:
     """The `config.json` of the diffusers class that computes what `config`'s model computes.
 
     sample_size: pixels; diffusers derives the size of its tiles from it. Raises ValueError for a
-    config that is none of the four families', and for a scaling that VQModel cannot hold.
+    model or a scaling that the class cannot hold.
     """
-    if not isinstance(config, (KLConfig, PlainConfig, VQConfig, DVAEConfig)):
-        raise ValueError(f"{type(config).__name__} has no diffusers class: it cannot be exported")
     coder = config.coder
     attention = [coder.has_attention(level) for level in range(len(coder.channels))]
-    common = {
+    return {
+        "_class_name": config.diffusers_class,
         "in_channels": coder.image_channels,
         "out_channels": coder.image_channels,
         "down_block_types": [_name(_DOWN, wanted) for wanted in attention],
@@ -98,59 +76,35 @@ def to_diffusers_config(
         "scaling_factor": scaling.scaling_factor,
         "mid_block_add_attention": coder.mid_attention,
         "force_upcast": True,  # fp16 is not measured, so pipelines should not rely on it
+        **config.to_diffusers(),
+        **_scaling(config, scaling),
     }
-    if isinstance(config, (KLConfig, PlainConfig)):
-        return {
-            "_class_name": "AutoencoderKL",
-            **common,
-            "shift_factor": scaling.shift_factor,
-            "latents_mean": _list(scaling.latents_mean),
-            "latents_std": _list(scaling.latents_std),
-            "use_quant_conv": config.quant_conv,
-            "use_post_quant_conv": config.quant_conv,
-        }
-    if (scaling.shift_factor, scaling.latents_mean, scaling.latents_std) != (None, None, None):
+
+
+def _scaling(config: ModelSettings, scaling: LatentScaling) -> dict[str, Any]:
+    """What a pipeline may read beside `scaling_factor`, where the class has room for it."""
+    values = {
+        "shift_factor": scaling.shift_factor,
+        "latents_mean": _list(scaling.latents_mean),
+        "latents_std": _list(scaling.latents_std),
+    }
+    held = {key: value for key, value in values.items() if key in config.diffusers_defaults}
+    if any(value is not None for key, value in values.items() if key not in held):
         raise ValueError(
-            "VQModel's config holds scaling_factor alone: leave out the shift and the per-channel"
-            " statistics for models with a codebook"
+            f"{config.diffusers_class}'s config holds scaling_factor alone: leave out the shift and"
+            " the per-channel statistics"
         )
-    return {
-        "_class_name": "VQModel",
-        **common,
-        "num_vq_embeddings": config.codebook.size,
-        "vq_embed_dim": config.code_dim,
-        "norm_type": "group",
-        "lookup_from_codebook": False,
-    }
+    return held
 
 
-def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | VQConfig:
+def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConfig:
     """The model config of an AutoencoderKL's or VQModel's `config.json`.
 
     Raises ValueError for another class, an unknown key that is set, and every setting under which
     diffusers would compute something that this package does not.
     """
     values = with_defaults(content)
-    if values["_class_name"] == "AutoencoderKL":
-        if values["use_quant_conv"] != values["use_post_quant_conv"]:
-            raise _unsupported(values, "use_post_quant_conv", "it must equal use_quant_conv")
-        return KLConfig(
-            coder=_coder(values),
-            latent_channels=_integer(values, "latent_channels", _MAX_CHANNELS),
-            quant_conv=bool(values["use_quant_conv"]),
-        )
-    if values["norm_type"] != "group":
-        raise _unsupported(values, "norm_type", "only `group` is")
-    code_channels = values["vq_embed_dim"]
-    if code_channels is not None:
-        code_channels = _integer(values, "vq_embed_dim", _MAX_CHANNELS)
-    size = _integer(values, "num_vq_embeddings", _MAX_CODES)
-    return VQConfig(
-        coder=_coder(values),
-        latent_channels=_integer(values, "latent_channels", _MAX_CHANNELS),
-        code_channels=code_channels,
-        codebook=CodebookConfig(size=size, init="uniform"),
-    )
+    return _READ_AS[values["_class_name"]].from_diffusers(_coder(values), values)
 
 
 def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
@@ -158,7 +112,7 @@ def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
     values = with_defaults(content)
     factor = values["scaling_factor"]
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor > 0:
-        raise _unsupported(values, "scaling_factor", "a positive number is")
+        raise values.unsupported("scaling_factor", "a positive number is")
     return LatentScaling(
         scaling_factor=float(factor),
         shift_factor=values.get("shift_factor"),
@@ -167,14 +121,14 @@ def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
     )
 
 
-def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(content: Mapping[str, Any]) -> DiffusersConfig:
     """A `config.json` with diffusers' defaults for missing keys."""
     name = content.get("_class_name")
-    if name not in _DEFAULTS:
+    if name not in _READ_AS:
         raise ValueError(
-            f"config.json: _class_name={name} is not supported; only {' and '.join(_DEFAULTS)} are"
+            f"config.json: _class_name={name} is not supported; only {' and '.join(_READ_AS)} are"
         )
-    defaults = _DEFAULTS[name]
+    defaults = {**_COMMON_DEFAULTS, **_READ_AS[name].diffusers_defaults}
     unknown = [
         key
         for key, value in content.items()
@@ -185,54 +139,45 @@ def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
             f"config.json: {name} has the unknown keys {sorted(unknown)}; with them set, its output"
             " could not be promised to be the same"
         )
-    return {**defaults, **content}
+    return DiffusersConfig({**defaults, **content})
 
 
-def _coder(values: Mapping[str, Any]) -> CoderConfig:
+def _coder(values: DiffusersConfig) -> CoderConfig:
     if values["act_fn"] not in ("silu", "swish"):
-        raise _unsupported(values, "act_fn", "only `silu` is")
+        raise values.unsupported("act_fn", "only `silu` is")
     if values["in_channels"] != values["out_channels"]:
-        raise _unsupported(values, "out_channels", "it must equal in_channels")
+        raise values.unsupported("out_channels", "it must equal in_channels")
     widths = values["block_out_channels"]
     if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= _MAX_LEVELS:
-        raise _unsupported(values, "block_out_channels", f"1 to {_MAX_LEVELS} widths are")
-    channels = tuple(_integer({"block_out_channels": w}, "block_out_channels") for w in widths)
+        raise values.unsupported("block_out_channels", f"1 to {_MAX_LEVELS} widths are")
+    channels = tuple(
+        DiffusersConfig(block_out_channels=width).integer("block_out_channels") for width in widths
+    )
     down = _attention(values, "down_block_types", _DOWN, len(channels))
     up = _attention(values, "up_block_types", _UP, len(channels))
     if down != up[::-1]:
-        raise _unsupported(
-            values, "up_block_types", "attention must be at the same resolutions as on the way down"
+        raise values.unsupported(
+            "up_block_types", "attention must be at the same resolutions as on the way down"
         )
     return CoderConfig(
-        image_channels=_integer(values, "in_channels"),
+        image_channels=values.integer("in_channels"),
         channels=channels,
-        num_res_blocks=_integer(values, "layers_per_block", _MAX_LAYERS),
+        num_res_blocks=values.integer("layers_per_block", _MAX_LAYERS),
         attention_factors=tuple(2**level for level, wanted in enumerate(down) if wanted),
         mid_attention=bool(values["mid_block_add_attention"]),
-        norm_groups=_integer(values, "norm_num_groups"),
+        norm_groups=values.integer("norm_num_groups"),
     )
 
 
 def _attention(
-    values: Mapping[str, Any], key: str, known: Mapping[str, bool], count: int
+    values: DiffusersConfig, key: str, known: Mapping[str, bool], count: int
 ) -> list[bool]:
     types = values[key]
     if not isinstance(types, (list, tuple)) or len(types) != count:
-        raise _unsupported(values, key, f"one for each of the {count} block_out_channels is")
+        raise values.unsupported(key, f"one for each of the {count} block_out_channels is")
     if any(name not in known for name in types):
-        raise _unsupported(values, key, f"only {' and '.join(known)} are")
+        raise values.unsupported(key, f"only {' and '.join(known)} are")
     return [known[name] for name in types]
-
-
-def _integer(values: Mapping[str, Any], key: str, at_most: int = _MAX_CHANNELS) -> int:
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
-        raise _unsupported(values, key, f"an integer from 1 to {at_most} is")
-    return value
-
-
-def _unsupported(values: Mapping[str, Any], key: str, remedy: str) -> ValueError:
-    return ValueError(f"config.json: {key}={values[key]} is not supported; {remedy}")
 
 
 def _name(types: Mapping[str, bool], attention: bool) -> str:

@@ -12,12 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
-from ldm_ae.convert.weights import (
-    TRAINING_BUFFERS,
-    current_name,
-    current_shape,
-    with_training_buffers,
-)
+from ldm_ae.convert.weights import current_name, current_shape
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 
@@ -43,9 +38,9 @@ def load(
     subfolder: of a pipeline's folder, to choose. variant: `fp16` takes the files of that name.
 
     An AutoencoderKL becomes a KLAutoencoder (an exported plain autoencoder too: its posterior has
-    log sigma^2 = -30), a VQModel a VQAutoencoder (an exported dVAE too: its codes have equal
-    norms). `.scaling_factor` is what a pipeline multiplies latents by; `encode` and `decode` work
-    on unscaled ones. The output is the diffusers class' own, in fp32.
+    log sigma^2 = -30), a VQModel a DiscreteAutoencoder that chooses the nearest code, whatever
+    codebook was exported. `.scaling_factor` is what a pipeline multiplies latents by; `encode` and
+    `decode` work on unscaled ones. The output is the diffusers class' own, in fp32.
 
     Raises ValueError for a missing or broken file, a class or setting that is not supported, and
     weights whose names or shapes do not fit the config, before memory is taken for them.
@@ -55,15 +50,12 @@ def load(
     config, scaling = from_diffusers_config(content), scaling_of(content)
     with torch.device("meta"):
         model = build_model(config)
+    unused = model.training_names()
     expected = {
-        name: tuple(value.shape)
-        for name, value in model.state_dict().items()
-        if name not in TRAINING_BUFFERS
+        name: tuple(value.shape) for name, value in model.state_dict().items() if name not in unused
     }
-    state = _read_weights(folder, variant, expected)
-    if model.family == "vq":
-        state = with_training_buffers(state)
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(_read_weights(folder, variant, expected), strict=False, assign=True)
+    model.restart_training()
     model.scaling_factor = scaling.scaling_factor
     model.shift_factor = scaling.shift_factor or 0.0
     return model.eval().to(device)

@@ -10,13 +10,6 @@ from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.export.statistics import LatentStatistics
 from ldm_ae.models.base import Autoencoder
 
-_FAMILIES = {
-    "kl": "KL-regularised autoencoder",
-    "plain": "plain autoencoder (no regularisation; its log-variance is the constant -30)",
-    "vq": "VQ-regularised autoencoder",
-    "dvae": "discrete VAE, exported with its hard codes",
-}
-
 _CARD = """\
 ---
 library_name: diffusers
@@ -85,13 +78,13 @@ def model_card(
 
     scaling: what the export's config says, measured or kept.
     """
-    quantised = class_name == "VQModel"
+    quantised = model.quantizer is not None
     return _CARD.format(
         class_name=class_name,
         factor=model.downsampling_factor,
         channels=len(statistics.channel_std),
         image_channels=model.image_channels,
-        family=_FAMILIES[model.family],
+        family=model.title,
         version=version("ldm-ae"),
         diffusers=version("diffusers"),
         argument="vqvae" if quantised else "vae",

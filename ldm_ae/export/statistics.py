@@ -12,20 +12,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.kl import KLAutoencoder
-from ldm_ae.models.vq import VQAutoencoder
 from ldm_ae.quantizers.usage import CodebookUsage, codebook_usage, count_codes
 
 # A channel is active if its mean varies by more than this over the data (Burda et al. 2016, 5.2).
 ACTIVE_VARIANCE = 0.01
-
-PROTOCOL = {
-    "kl": "z ~ q(z|x), in expectation over its noise: Var z = Var E[z|x] + E Var[z|x]",
-    "plain": "z = E(x)",
-    "vq": "z = E(x), before quantisation: what VQModel.decode quantises",
-    "dvae": "z = E(x), before quantisation: what VQModel.decode quantises",
-}
 
 
 class StreamingMoments:
@@ -66,7 +56,7 @@ class LatentStatistics:
     std, channel_std: deviations of the latents that `protocol` names.
     posterior_std: mean sigma; kl_nats: mean KL(q || N(0, 1)) of one latent value (kl only).
     active_channels: with Var E[z|x] > 0.01.
-    codebook: usage over all tokens (vq, dvae only).
+    codebook: usage over all tokens, if there is one.
     """
 
     protocol: str
@@ -101,29 +91,26 @@ def measure_latents(
     channels, device = model.latent_channels, next(model.parameters()).device
     means, spread = StreamingMoments(channels), torch.zeros(channels, dtype=torch.float64)
     deviations, divergences = StreamingMoments(channels), StreamingMoments(channels)
-    counts = torch.zeros(0, dtype=torch.int64)
+    num_codes = 0 if model.quantizer is None else model.quantizer.num_codes
+    counts = torch.zeros(num_codes, dtype=torch.int64)
     num_images = 0
     for images in batches:
         num_images += len(images)
-        if isinstance(model, KLAutoencoder):
-            posterior = model.posterior(images.to(device))
-            latents = posterior.mean
+        latents, posterior = model.latents_and_posterior(images.to(device))
+        means.update(latents)
+        if posterior is not None:
             deviations.update(posterior.std)
             divergences.update(posterior.kl())
-        else:
-            latents = model.encode(images.to(device))
-        means.update(latents)
         indices = None
-        if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-            indices = model.quantize.indices(latents).cpu()
-            found = count_codes(indices, model.codebook_size)
-            counts = counts + found if len(counts) else found
+        if model.quantizer is not None:
+            indices = model.quantizer.indices(latents).cpu()
+            counts = counts + count_codes(indices, num_codes)
         if keep is not None:
             keep(indices if indices is not None else latents)
     if num_images == 0:
         raise ValueError("no training image came: there are no latents to measure")
-    is_kl = isinstance(model, KLAutoencoder)
-    if is_kl:
+    has_posterior = deviations.count > 0
+    if has_posterior:
         spread = deviations.variance + deviations.mean.square()  # E sigma^2
     variance = means.variance + spread
     mean = float(means.mean.mean())
@@ -131,7 +118,7 @@ def measure_latents(
     if not (math.isfinite(std) and std > 0):
         raise ValueError(f"the latents have a standard deviation of {std}: the weights are broken")
     return LatentStatistics(
-        protocol=PROTOCOL[model.family],
+        protocol=model.latent_protocol,
         num_images=num_images,
         num_positions=means.count,
         scaling_factor=1 / std,
@@ -140,7 +127,7 @@ def measure_latents(
         channel_mean=means.mean.tolist(),
         channel_std=variance.sqrt().tolist(),
         active_channels=int((means.variance > ACTIVE_VARIANCE).sum()),
-        posterior_std=deviations.mean.tolist() if is_kl else None,
-        kl_nats=divergences.mean.tolist() if is_kl else None,
-        codebook=codebook_usage(counts) if len(counts) else None,
+        posterior_std=deviations.mean.tolist() if has_posterior else None,
+        kl_nats=divergences.mean.tolist() if has_posterior else None,
+        codebook=codebook_usage(counts) if num_codes else None,
     )

@@ -6,7 +6,7 @@ KL term, w per summed nat, into w c / (C f^2) per mean nat: 1e-6 becomes 2.08e-8
 latent channels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,10 +32,10 @@ class LossConfig:
     multi_scale_weight: of the pixel term (l1 for logit_laplace) on images that are averaged over
         2, 4, .. 2^multi_scale_levels pixels.
     frequency: terms for fine detail. equivariance: of the latents to turns and scale.
-    kl_weight: factor of the KL term (kl and dvae), in `kl_units`: `summed`, as LDM and the VAE
-        literature state it, or `mean`, per element.
+    kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:
+        `summed`, as LDM and the VAE literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
-    codebook_weight: factor of the codebook and commitment terms (vq).
+    codebook_weight: factor of all other terms of a codebook (codebook, commitment, entropy).
     rate_weight: factor of the latents' bits per pixel at the middle step (plain with model.rate).
     rate_start_step, rate_warmup_steps: the rate's weight is 0 until the one and rises linearly
         over the other: a decoder that cannot use bits yet gives the encoder no reason to send
@@ -123,21 +123,18 @@ class Objective:
         scale = regularized_per_value if config.kl_units == "summed" else 1.0
         self.kl_weight = config.kl_weight * scale
 
-    def penalty_weights(self, step: int) -> Mapping[str, float]:
-        """Weight of each of the models' penalties at a training step."""
-        kl = self.kl_weight * _warmup(step, self.config.kl_warmup_steps)
-        codebook = self.config.codebook_weight
-        rate = self.config.rate_weight * _warmup(
-            step - self.config.rate_start_step, self.config.rate_warmup_steps
-        )
-        return {
-            "kl": kl,
-            "kl_uniform": kl,
-            "codebook": codebook,
-            "commitment": codebook,
-            "rate": rate,
-            "bpp": 0.0,  # for the logs
-        }
+    def penalty_weight(self, name: str, step: int) -> float:
+        """Weight of one of the models' penalties at a training step."""
+        config = self.config
+        if name in ("kl", "kl_uniform"):
+            return self.kl_weight * _warmup(step, config.kl_warmup_steps)
+        if name == "rate":
+            return config.rate_weight * _warmup(
+                step - config.rate_start_step, config.rate_warmup_steps
+            )
+        if name == "bpp":  # for the logs
+            return 0.0
+        return config.codebook_weight
 
     def __call__(
         self, images: Tensor, output: Reconstruction, log_variance: Tensor, step: int
@@ -151,10 +148,9 @@ class Objective:
                 error = error + weight * value
             reconstruction = error * torch.exp(-log_variance) + log_variance
             total = reconstruction
-            weights = self.penalty_weights(step)
             for name, value in output.penalties.items():
                 terms[name] = value
-                total = total + weights[name] * value
+                total = total + self.penalty_weight(name, step) * value
             detached = {name: value.detach() for name, value in terms.items()}
             return Losses(total, reconstruction, {"loss": total.detach(), **detached})
 

@@ -1,14 +1,17 @@
 """What the families share: an encoder, a decoder, and the way images of any size pass."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ldm_ae.data.images import pad_to_multiple
 from ldm_ae.models.coders import CoderConfig, Decoder, Encoder
+from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.settings import ModelSettings
+from ldm_ae.quantizers.base import Quantizer
 
 # Of latents (B, c, h, w), to another size perhaps; None leaves them as they are.
 LatentTransform = Callable[[Tensor], Tensor] | None
@@ -22,17 +25,21 @@ def at_least_fp32(values: Tensor) -> Tensor:
 class Autoencoder(nn.Module):
     """Images (B, C, H, W) in [-1, 1] <-> latents (B, c, H/f, W/f).
 
-    Training goes through `forward` alone; `encode`, `decode` and `reconstruct` are for use.
+    Training goes through `forward` alone; `encode`, `decode` and `reconstruct` are for use. A
+    family states its title, what its latents' statistics are of, whether its literature sums the
+    loss over an image (as a likelihood) or takes a mean, and how diffusers' class is made of it.
     """
 
-    family: ClassVar[str]
+    title: str
+    latent_protocol: ClassVar[str]
+    loss_is_summed: bool = True
     # What pipelines compute with unscaled latents, (z - shift) * scale; set by `ldm_ae.load`.
     scaling_factor: float = 1.0
     shift_factor: float = 0.0
 
     def __init__(
         self,
-        config: Any,
+        config: ModelSettings,
         coder: CoderConfig,
         encoder_channels: int,
         feature_channels: int,
@@ -90,8 +97,43 @@ class Autoencoder(nn.Module):
         padded, (height, width) = pad_to_multiple(images, self.downsampling_factor)
         return self.decode(self.encode(padded))[..., :height, :width]
 
+    @property
+    def quantizer(self) -> Quantizer | None:
+        """The codebook, or None: the one way to ask whether there is one."""
+        return None
+
     def set_step(self, step: int) -> None:
-        """Tell the model how many training steps are done; for families with a schedule."""
+        """Tell the model how many training steps are done; for what has a schedule."""
+        if self.quantizer is not None:
+            self.quantizer.set_step(step)
+
+    def latents_and_posterior(self, images: Tensor) -> tuple[Tensor, DiagonalGaussian | None]:
+        """`encode(images)`, and the posterior whose mode that is, where the family has one."""
+        return self.encode(images), None
+
+    def encode_indices(self, images: Tensor) -> Tensor:
+        """Images -> indices of their codes, int64 (B, H/f, W/f). Raises ValueError for a model
+        without a codebook."""
+        raise ValueError(f"a model of kind {self.config.kind} has no codebook: use encode")
+
+    def decode_indices(self, indices: Tensor) -> Tensor:
+        """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). Raises ValueError for
+        others, and for a model without a codebook."""
+        raise ValueError(f"a model of kind {self.config.kind} has no codebook: use decode")
+
+    def training_names(self) -> set[str]:
+        """Names in the state dict that only training needs: in checkpoints, not in an export."""
+        return set()
+
+    def restart_training(self) -> None:
+        """Set those to what they are for weights that were loaded without them."""
+
+    def diffusers_state(self) -> dict[str, Tensor]:
+        """The weights of the diffusers class that computes the same; they may share memory with
+        the model's."""
+        unused = self.training_names()
+        state = self.state_dict()
+        return {name: value.detach() for name, value in state.items() if name not in unused}
 
     @property
     def regularized_per_value(self) -> float:

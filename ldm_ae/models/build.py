@@ -1,22 +1,24 @@
-"""From a model's config to the model."""
+"""From a model's config to the model: the one list of families."""
 
+from typing import Annotated
+
+from ldm_ae.config import TAGGED_BY_KIND
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE, DVAEConfig
+from ldm_ae.models.discrete import DiscreteAutoencoder, DiscreteConfig
 from ldm_ae.models.kl import KLAutoencoder, KLConfig
 from ldm_ae.models.plain import PlainAutoencoder, PlainConfig
-from ldm_ae.models.vq import VQAutoencoder, VQConfig
+from ldm_ae.models.settings import ModelSettings
 
-ModelConfig = KLConfig | VQConfig | PlainConfig | DVAEConfig
+ModelConfig = Annotated[KLConfig | PlainConfig | DiscreteConfig, TAGGED_BY_KIND]
 
-MODELS: dict[type, type[Autoencoder]] = {
+MODELS: dict[type[ModelSettings], type[Autoencoder]] = {
     KLConfig: KLAutoencoder,
-    VQConfig: VQAutoencoder,
     PlainConfig: PlainAutoencoder,
-    DVAEConfig: DiscreteVAE,
+    DiscreteConfig: DiscreteAutoencoder,
 }
 
 
-def build_model(config: ModelConfig) -> Autoencoder:
+def build_model(config: ModelSettings) -> Autoencoder:
     """A model with random weights, drawn from torch's global generator."""
     return MODELS[type(config)](config)  # type: ignore[call-arg]
 

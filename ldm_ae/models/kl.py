@@ -11,10 +11,11 @@ from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.settings import DiffusersConfig, ModelSettings
 
 
 @dataclass(frozen=True)
-class KLConfig:
+class KLConfig(ModelSettings):
     """latent_channels: c. quant_conv: 1x1 convolutions around the latents, as in LDM and SD 1, 2
     and XL; SD3 and FLUX have none.
 
@@ -56,9 +57,22 @@ class KLConfig:
     def fixed_logvar(self) -> float:
         return 2 * math.log(self.fixed_std)
 
+    @classmethod
+    def from_diffusers(cls, coder: CoderConfig, content: DiffusersConfig) -> "KLConfig":
+        """Of an AutoencoderKL. Raises ValueError for what this package does not compute."""
+        if content["use_quant_conv"] != content["use_post_quant_conv"]:
+            raise content.unsupported("use_post_quant_conv", "it must equal use_quant_conv")
+        return cls(
+            coder=coder,
+            latent_channels=content.integer("latent_channels"),
+            quant_conv=bool(content["use_quant_conv"]),
+        )
+
 
 class KLAutoencoder(Autoencoder):
-    family = "kl"
+    config: KLConfig
+    title = "KL-regularised autoencoder"
+    latent_protocol = "z ~ q(z|x), in expectation over its noise: Var z = Var E[z|x] + E Var[z|x]"
 
     def __init__(self, config: KLConfig) -> None:
         c = config.latent_channels
@@ -81,6 +95,16 @@ class KLAutoencoder(Autoencoder):
         """Images -> the posterior's mode, unscaled."""
         return self.posterior(images).mode()
 
+    def latents_and_posterior(self, images: Tensor) -> tuple[Tensor, DiagonalGaussian]:
+        posterior = self.posterior(images)
+        return posterior.mode(), posterior
+
+    def diffusers_state(self) -> dict[str, Tensor]:
+        state = super().diffusers_state()
+        if self.config.posterior == "learned":
+            return state
+        return with_log_variance(state, self.config.fixed_logvar)
+
     def forward(
         self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
     ) -> Reconstruction:
@@ -89,3 +113,17 @@ class KLAutoencoder(Autoencoder):
         latents = posterior.sample(keys) if self.config.decodes == "sample" else posterior.mode()
         decoded = self.decode_codes(latents if transform is None else transform(latents))
         return Reconstruction(decoded, latents, penalties={"kl": posterior.kl().mean()})
+
+
+def with_log_variance(state: dict[str, Tensor], log_variance: float) -> dict[str, Tensor]:
+    """Weights whose last convolution before the latents gives log sigma^2 = `log_variance`, too:
+    c more outputs with weights of 0."""
+    last = "encoder.conv_out" if "quant_conv.weight" not in state else "quant_conv"
+    for name in {"encoder.conv_out", last}:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        constant = torch.full_like(bias, log_variance if name == last else 0.0)
+        if name == "quant_conv":  # its inputs double as well
+            weight = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+        state[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
+        state[f"{name}.bias"] = torch.cat([bias, constant])
+    return state

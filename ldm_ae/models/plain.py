@@ -3,18 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
-from ldm_ae.models.gaussian import MIN_LOGVAR, DiagonalGaussian
+from ldm_ae.models.gaussian import MIN_LOGVAR
+from ldm_ae.models.kl import with_log_variance
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rate import RateConfig, RatePrior
+from ldm_ae.models.settings import ModelSettings
 
 
 @dataclass(frozen=True)
-class PlainConfig:
+class PlainConfig(ModelSettings):
     """latent_channels: c. quant_conv: 1x1 convolutions around the latents.
 
     rate: train with quantised latents and a learned prior; loss.rate_weight weighs their bits.
@@ -31,7 +32,8 @@ class PlainConfig:
 
 
 class PlainAutoencoder(Autoencoder):
-    family = "plain"
+    title = "plain autoencoder (no regularisation; its log-variance is the constant -30)"
+    latent_protocol = "z = E(x)"
 
     def __init__(self, config: PlainConfig) -> None:
         c = config.latent_channels
@@ -40,10 +42,13 @@ class PlainAutoencoder(Autoencoder):
         if config.rate is not None:
             self.prior = RatePrior(config.rate, c, config.coder.downsampling_factor)
 
-    def posterior(self, images: Tensor) -> DiagonalGaussian:
-        """The degenerate posterior that the export carries: the latents, at the least variance."""
-        latents = self.encode(images)
-        return DiagonalGaussian(latents, torch.full_like(latents, MIN_LOGVAR))
+    def training_names(self) -> set[str]:
+        """The rate's prior; the codec fits one of its own."""
+        return {name for name in self.state_dict() if name.startswith("prior.")}
+
+    def diffusers_state(self) -> dict[str, Tensor]:
+        """With the degenerate posterior that AutoencoderKL clamps to, sigma = 3e-7."""
+        return with_log_variance(super().diffusers_state(), MIN_LOGVAR)
 
     def forward(
         self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +10,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ldm_ae.noise import gumbel_noise
-from ldm_ae.quantizers.base import Quantized
-from ldm_ae.quantizers.codebook import nearest_codes
+from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
+from ldm_ae.quantizers.vq import nearest_codes
 
 
 @dataclass(frozen=True)
-class GumbelConfig:
+class GumbelConfig(QuantizerConfig):
     """size: K, the number of codes.
 
     temperature_start, temperature_end: the relaxation's temperature goes from one to the other
@@ -22,6 +23,10 @@ class GumbelConfig:
         goes from 1 to 1/16 in 150,000.
     """
 
+    title: ClassVar[str] = "discrete VAE, exported with its hard codes"
+    loss_is_summed: ClassVar[bool] = True
+
+    kind: Literal["gumbel"] = "gumbel"
     size: int = 1024
     temperature_start: float = 1.0
     temperature_end: float = 1 / 16
@@ -38,6 +43,10 @@ class GumbelConfig:
         if self.temperature_steps < 1:
             raise ValueError(f"codebook.temperature_steps={self.temperature_steps}: use 1 or more")
 
+    @property
+    def num_codes(self) -> int:
+        return self.size
+
     def temperature(self, step: int) -> float:
         """The temperature at a training step."""
         progress = min(step / self.temperature_steps, 1.0)
@@ -45,8 +54,8 @@ class GumbelConfig:
         return self.temperature_end + (self.temperature_start - self.temperature_end) * blend
 
 
-class GumbelCodebook(nn.Module):
-    """Latents (B, d, h, w) -> Quantized; its only parameter is `embedding.weight` (K, d).
+class GumbelQuantizer(Quantizer):
+    """Its only parameter is `embedding.weight` (K, d), the directions of the codes.
 
     The logits are inner products of a latent with the codes, which share one norm. So the most
     likely code is also the nearest one, and a trained dVAE is a VQ model without any change.
@@ -54,7 +63,7 @@ class GumbelCodebook(nn.Module):
 
     def __init__(self, config: GumbelConfig, dim: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.num_codes = config, config.size
         self.embedding = nn.Embedding(config.size, dim)
         self.temperature = config.temperature_start
         # Coordinates of about unit size, as a decoder's first convolution expects.
@@ -64,9 +73,8 @@ class GumbelCodebook(nn.Module):
         """The codes as they are decoded, (K, d), all of norm sqrt(d)."""
         return self.radius * F.normalize(self.embedding.weight, dim=1)
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Indices (B, h, w) -> codes (B, d, h, w)."""
-        return rearrange(F.embedding(indices, self.codes()), "b h w d -> b d h w")
+    def set_step(self, step: int) -> None:
+        self.temperature = self.config.temperature(step)
 
     def indices(self, latents: Tensor) -> Tensor:
         """Latents (B, d, h, w) -> most likely codes (B, h, w)."""

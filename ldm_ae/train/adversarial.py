@@ -46,7 +46,7 @@ def adversarial_term(
     if config.adaptive:
         last_layer = state.autoencoder.decoder.conv_out.weight
         # LDM sums its KL model's loss over an image, but takes the VQ model's as a mean.
-        num_values = 1 if state.autoencoder.family == "vq" else fake[0].numel()
+        num_values = fake[0].numel() if state.autoencoder.loss_is_summed else 1
         weight = adaptive_weight(reconstruction_loss, loss, last_layer, num_values)
     logs = {
         "adversarial": loss.detach(),

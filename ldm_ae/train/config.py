@@ -1,18 +1,15 @@
 """The whole of an experiment: model, data, losses and training, as one config."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from ldm_ae.config import TAGGED_BY_KIND
-from ldm_ae.convert.diffusers_config import LatentScaling
+from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.data.config import DataConfig
 from ldm_ae.losses.objective import LossConfig
 from ldm_ae.metrics.frechet import FrechetConfig
 from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
-from ldm_ae.models.dvae import DVAEConfig
-from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.plain import PlainConfig
-from ldm_ae.models.vq import VQConfig
+from ldm_ae.models.build import ModelConfig
+from ldm_ae.models.discrete import current_section
 from ldm_ae.train.non_finite import NonFinitePolicy
 from ldm_ae.train.schedules import LearningRateSchedule
 from ldm_ae.train.stages import Stage, require_growing
@@ -107,11 +104,16 @@ class Experiment:
     a frozen encoder keeps that of model.init_from.
     """
 
-    model: Annotated[KLConfig | VQConfig | PlainConfig | DVAEConfig, TAGGED_BY_KIND]
+    model: ModelConfig
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     scaling: LatentScaling | None = None
+
+    @staticmethod
+    def upgrade(content: dict[str, Any]) -> dict[str, Any]:
+        """What earlier versions wrote, as it is written today."""
+        return {**content, "model": current_section(content.get("model"))}
 
     def __post_init__(self) -> None:
         factor = self.model.coder.downsampling_factor
@@ -135,11 +137,11 @@ class Experiment:
             )
         self.require_images_of(self.loss.smallest_image, "the pixel terms of loss")
         self._require_family()
-        predicts_scale = isinstance(self.model, DVAEConfig) and self.model.predict_scale
-        if (self.loss.reconstruction == "logit_laplace") != predicts_scale:
+        if (self.loss.reconstruction == "logit_laplace") != self.model.predict_scale:
             raise ValueError(
-                "loss.reconstruction=logit_laplace and model.predict_scale=true (kind dvae) need"
-                f" each other; got {self.loss.reconstruction} and predict_scale={predicts_scale}"
+                "loss.reconstruction=logit_laplace and model.predict_scale=true (kind discrete)"
+                f" need each other; got {self.loss.reconstruction} and"
+                f" predict_scale={self.model.predict_scale}"
             )
         self._require_best_metric()
 
@@ -160,18 +162,19 @@ class Experiment:
             raise ValueError(f"{found} is too small for {what}: use {side} or more{remedy}")
 
     def _require_family(self) -> None:
-        kind = self.model.kind
-        if self.loss.equivariance.probability > 0 and kind not in ("kl", "plain"):
+        if self.loss.equivariance.probability > 0 and self.model.codebook is not None:
             raise ValueError(
                 f"loss.equivariance.probability={self.loss.equivariance.probability} with"
-                f" model.kind={kind}: only latents without a codebook are transformed; use 0"
+                f" model.kind={self.model.kind}: only latents without a codebook are transformed;"
+                " use 0"
             )
-        starts_from = self.model.init_from if isinstance(self.model, KLConfig) else None
-        if self.train.freeze_encoder and starts_from is None:
+        if self.train.freeze_encoder and self.model.init_from is None:
             raise ValueError(
                 "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl)"
                 " whose decoder is to be trained"
             )
+        # A run ends with its export: what cannot be exported is refused before the first step.
+        to_diffusers_config(self.model, self.scaling or LatentScaling(), self.data.size)
 
     @property
     def best_metric(self) -> str | None:

@@ -25,7 +25,6 @@ from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
-from ldm_ae.models.kl import KLConfig
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
 
@@ -148,7 +147,7 @@ def _open(path: Path, experiment: Experiment) -> Autoencoder:
 
 def _origin(experiment: Experiment) -> dict[str, str]:
     model = experiment.model
-    if not isinstance(model, KLConfig) or model.init_from is None:
+    if model.init_from is None:
         return {}
     trained = "the decoder alone" if experiment.train.freeze_encoder else "all weights"
     return {"started from": Path(model.init_from).name, "trained": trained}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ldm_ae.convert.diffusers_config import LatentScaling, from_diffusers_config, scaling_of
 from ldm_ae.convert.load import load, read_config
-from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.settings import ModelSettings
 
 # owner/model, and a folder inside it.
 _HUB_NAME = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:/([\w./-]+))?")
@@ -21,7 +21,7 @@ _HUB_NAME = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:/([\w./-]+))?")
 
 @dataclass(frozen=True)
 class PretrainedConfig:
-    model: KLConfig
+    model: ModelSettings
     scaling: LatentScaling
 
 
@@ -36,7 +36,7 @@ def read_pretrained_config(source: str) -> PretrainedConfig:
     else:
         content = _from_hub(source, "load_config")
     model = from_diffusers_config(content)
-    if not isinstance(model, KLConfig):
+    if model.codebook is not None:
         raise ValueError(
             f"model.init_from={source} is a {content['_class_name']}: training starts from an"
             " AutoencoderKL only"

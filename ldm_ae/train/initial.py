@@ -9,7 +9,7 @@ from typing import Any
 from ldm_ae import config
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
-from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.settings import ModelSettings
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
 
@@ -50,7 +50,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     """
     settings = experiment.model
     model = build_model(settings)
-    if isinstance(settings, KLConfig) and settings.init_from is not None:
+    if settings.init_from is not None:
         _require_same_shape(settings, settings.init_from)
         model.load_state_dict(read_pretrained_weights(settings.init_from))
     if experiment.train.freeze_encoder:
@@ -66,7 +66,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     return model
 
 
-def _require_same_shape(given: KLConfig, source: str) -> None:
+def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
     different = [
         f"model.{k}={ours[k]} instead of {theirs[k]}" for k in ours if ours[k] != theirs[k]
@@ -78,7 +78,7 @@ def _require_same_shape(given: KLConfig, source: str) -> None:
         )
 
 
-def _shape(model: KLConfig) -> dict[str, Any]:
+def _shape(model: ModelSettings) -> dict[str, Any]:
     """What decides the weights and what is computed with them, by key."""
     coder = asdict(model.coder)
     del coder["gradient_checkpointing"]

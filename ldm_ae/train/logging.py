@@ -19,8 +19,6 @@ from tqdm import tqdm
 from ldm_ae.data.batch import SkipLog
 from ldm_ae.files import replacing
 from ldm_ae.metrics.table import METRICS
-from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.vq import VQAutoencoder
 from ldm_ae.train.trackers import track_picture
 
 # What a validation prints above the bar; everything goes to the files.
@@ -35,19 +33,6 @@ IN_BAR = (
     "bpp",
     "adversarial",
 )
-
-
-def codebook_terms(model: Autoencoder) -> dict[str, float]:
-    """A VQ model's use of its codes in training, over all ranks: the share that the last pass
-    chose, and the perplexity of the moving counts where there are some."""
-    if not isinstance(model, VQAutoencoder):
-        return {}
-    codebook = model.quantize
-    terms = {"codebook_share": float((codebook.passes_unused == 0).float().mean())}
-    if codebook.config.update == "ema":
-        shares = codebook.ema_count / codebook.ema_count.sum()
-        terms["codebook_perplexity"] = float(torch.special.entr(shares).sum().exp())
-    return terms
 
 
 def forget_validations_after(run_dir: Path, step: int) -> None:

@@ -18,7 +18,7 @@ from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.frechet import open_frechet
 from ldm_ae.train.keeper import Keeper
-from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
+from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.stages import staged_batches
 from ldm_ae.train.start import require_one_start, starting_point
@@ -105,7 +105,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
             skipped = [line for batch in micro_batches for line in batch.skipped]
             log.advance(seen, skipped, state.guard.take_notes())
             if _due(progress, config.log_every, config.steps):
-                terms |= codebook_terms(state.autoencoder)
+                quantizer = state.autoencoder.quantizer
+                terms |= {} if quantizer is None else quantizer.training_usage()
                 log.terms(progress.step, terms)
             scores = None
             if num_held_out and _due(progress, config.validate_every, config.steps):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.distributed import gather_from_ranks, sum_over_ranks
+from ldm_ae.quantizers.base import Quantizer
 
 NonFinitePolicy = Literal["stop", "skip"]
 _MAX_NAMES = 8
@@ -120,14 +121,13 @@ def _finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values).all())
 
 
-def quantizer_state(autoencoder: nn.Module) -> dict[str, Tensor]:
+def quantizer_state(quantizer: Quantizer | None) -> dict[str, Tensor]:
     """A copy of what a forward pass itself moves: codes and their moving averages."""
-    quantizer = getattr(autoencoder, "quantize", None)
     if quantizer is None:
         return {}
     return {name: value.clone() for name, value in quantizer.state_dict().items()}
 
 
-def restore_quantizer(autoencoder: nn.Module, state: dict[str, Tensor]) -> None:
-    if state:
-        autoencoder.quantize.load_state_dict(state)  # type: ignore[union-attr]
+def restore_quantizer(quantizer: Quantizer | None, state: dict[str, Tensor]) -> None:
+    if quantizer is not None and state:
+        quantizer.load_state_dict(state)

@@ -77,7 +77,7 @@ def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
     transform = draw_transform(equivariance, state.config.seed, step)
     targets = transformed(batches, transform, state.autoencoder.downsampling_factor)
     factor = generator_factor(state, step)
-    codes = quantizer_state(state.autoencoder) if guard.policy == "skip" else {}
+    codes = quantizer_state(state.autoencoder.quantizer) if guard.policy == "skip" else {}
     terms: Terms = {}
     try:
         terms, fakes = _generator_step(state, batches, targets, transform, step, factor)
@@ -87,7 +87,7 @@ def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
         guard.num_in_a_row = 0
     except NonFiniteError as error:
         guard.skip(error)
-        restore_quantizer(state.autoencoder, codes)
+        restore_quantizer(state.autoencoder.quantizer, codes)
     if equivariance.probability > 0:
         terms["equivariance"] = float(transform is not None)
     if guard.policy == "skip":

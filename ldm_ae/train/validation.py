@@ -22,9 +22,6 @@ from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import Panel, Scores, mean_scores, open_panel
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.kl import KLAutoencoder
-from ldm_ae.models.vq import VQAutoencoder
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.frechet import FrechetJudge
@@ -36,9 +33,9 @@ BATCH_PIXELS = 2**19  # 8 images of 256 pixels a side
 
 @dataclass(frozen=True)
 class _Row:
-    """What is kept of one image. sums: (3, c) float64, over positions: latents, their squares,
-    nats of KL. counts: of each code (K,). pictures: (C, H, W) in [-1, 1], the original and what
-    became of it, of the grid's images."""
+    """What is kept of one image. sums: float64, over positions, (2, c) of latents and their
+    squares, or (3, c) with the posterior's nats of KL. counts: of each code (K,). pictures:
+    (C, H, W) in [-1, 1], the original and what became of it, of the grid's images."""
 
     scores: Scores
     positions: int
@@ -86,7 +83,7 @@ def validate(
     scores: dict[str, Any] = dict(mean_scores([row.scores for row in rows]).values)
     if frechet is not None:
         scores |= frechet.scores()
-    scores |= dict(_latents(model, rows)) | dict(_codebook(rows))
+    scores |= dict(_latents(rows)) | dict(_codebook(rows))
     originals, pictures = zip(*(row.pictures for row in rows if row.pictures), strict=True)
     return scores, reconstruction_grid(originals, pictures)
 
@@ -109,22 +106,19 @@ def _rows(
 ) -> list[_Row]:
     images = to_float(pixels.to(panel.device))
     padded, (height, width) = pad_to_multiple(images, model.downsampling_factor)
-    if isinstance(model, KLAutoencoder):
-        posterior = model.posterior(padded)
-        latents, nats = posterior.mode(), posterior.kl()
-    else:
-        latents = model.encode(padded)
-        nats = torch.zeros_like(latents)
+    latents, posterior = model.latents_and_posterior(padded)
     reconstructions = model.decode(latents)[..., :height, :width]
     if frechet is not None:
         frechet.see(reconstructions)
     values = latents.double()
-    planes = torch.stack([values, values.square(), nats.double()], dim=1)  # (B, 3, c, h, w)
-    sums = planes.sum((3, 4)).cpu()
+    planes = [values, values.square()]  # (B, c, h, w) each
+    if posterior is not None:
+        planes.append(posterior.kl().double())
+    sums = torch.stack(planes, dim=1).sum((3, 4)).cpu()
     counts: list[Tensor | None] = [None] * len(images)
-    if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-        codes = model.quantize.indices(latents)
-        counts = [count_codes(image, model.codebook_size).cpu() for image in codes]
+    if model.quantizer is not None:
+        codes = model.quantizer.indices(latents)
+        counts = [count_codes(image, model.quantizer.num_codes).cpu() for image in codes]
     scores = panel.score(images, reconstructions)
     return [
         _Row(
@@ -138,20 +132,19 @@ def _rows(
     ]
 
 
-def _latents(model: Autoencoder, rows: list[_Row]) -> Iterator[tuple[str, float]]:
-    """Mean and deviation of each latent channel; of a KL model also its nats per position, and
+def _latents(rows: list[_Row]) -> Iterator[tuple[str, float]]:
+    """Mean and deviation of each latent channel; with a posterior also its nats per position, and
     how many channels say anything about the image (Burda et al. 2016, section 5.2)."""
     count = sum(row.positions for row in rows)
-    total, squares, nats = torch.stack([row.sums for row in rows]).sum(0)
+    total, squares, *nats = torch.stack([row.sums for row in rows]).sum(0)
     mean = total / count
     variance = (squares - count * mean.square()).clamp_min(0) / max(1, count - 1)
-    regularized = isinstance(model, KLAutoencoder)
     for channel in range(len(mean)):
         yield f"latent_mean/{channel}", float(mean[channel])
         yield f"latent_std/{channel}", float(variance[channel].sqrt())
-        if regularized:
-            yield f"latent_kl/{channel}", float(nats[channel] / count)
-    if regularized:
+        if nats:
+            yield f"latent_kl/{channel}", float(nats[0][channel] / count)
+    if nats:
         yield "active_channels", int((variance > ACTIVE_VARIANCE).sum())
 
 

@@ -18,9 +18,9 @@ from ldm_ae.metrics.panel import Panel, open_panel
 from ldm_ae.metrics.table import ON_PAIRS, QUICK
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.quantizers.vq import VQConfig
 
 PANEL = open_panel(QUICK)
 CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
@@ -52,8 +52,8 @@ def test_a_continuous_model_costs_fp16_numbers(images: list[tuple[str, Tensor]])
 
 def test_a_codebook_costs_whole_bits_and_its_use_is_counted(images) -> None:
     torch.manual_seed(0)
-    config = VQConfig(
-        coder=CODER, latent_channels=4, code_channels=3, codebook=CodebookConfig(size=9)
+    config = DiscreteConfig(
+        coder=CODER, latent_channels=4, code_channels=3, codebook=VQConfig(size=9)
     )
     model = build_model(config).eval()
     row = measure(ModelMethod("codes", model), images, PANEL)
@@ -63,6 +63,17 @@ def test_a_codebook_costs_whole_bits_and_its_use_is_counted(images) -> None:
     assert (codebook["size"], codebook["num_tokens"]) == (9, 20 * 16 + 17 * 11)
     assert 1 / 9 <= codebook["share"] <= 1
     assert 1 <= codebook["perplexity"] <= 9 * codebook["share"] + 1e-9
+
+
+def test_each_image_is_encoded_once_and_as_reconstruct_does(images) -> None:
+    model = build_model(DiscreteConfig(coder=CODER, codebook=VQConfig(size=9))).eval()
+    method, calls = ModelMethod("codes", model), []
+    with torch.no_grad():
+        expected = [model.reconstruct(image) for _, image in images]
+        model.encoder.register_forward_hook(lambda *_: calls.append(1))
+        for (_, image), same in zip(images, expected, strict=True):
+            torch.testing.assert_close(method.reconstruct(image)[0], same)
+    assert len(calls) == len(images)
 
 
 def test_pca_costs_what_a_latent_of_its_size_does(images) -> None:

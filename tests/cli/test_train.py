@@ -40,7 +40,7 @@ BAD = {
     "no data named": ([], "data.path"),
     "CUDA without CUDA": (["train.device=cuda"], "train.device=cuda"),
     "weights unreachable": (["loss.perceptual.weights=nowhere.safetensors"], "nowhere.safetensors"),
-    "other family": (["data.path=x", "model={kind: vq}", "--kind", "kl"], "of kind vq"),
+    "other family": (["data.path=x", "model={kind: vq}", "--kind", "kl"], "of kind discrete"),
 }
 
 

@@ -13,20 +13,19 @@ from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.fitting.calibrate import calibrate
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
-from ldm_ae.models.dvae import DVAEConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
-from ldm_ae.models.vq import VQConfig
 from ldm_ae.pretrained import load_codec
-from ldm_ae.quantizers.codebook import CodebookConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
+from ldm_ae.quantizers.vq import VQConfig
 
 CODER = CoderConfig(channels=(4, 4, 8), num_res_blocks=1, norm_groups=2)  # f4
 CONFIGS = {
     "kl": KLConfig(coder=CODER),
     "plain": PlainConfig(coder=CODER),
-    "vq": VQConfig(coder=CODER, codebook=CodebookConfig(size=50)),
-    "dvae": DVAEConfig(coder=CODER, codebook=GumbelConfig(size=64)),
+    "vq": DiscreteConfig(coder=CODER, codebook=VQConfig(size=50)),
+    "dvae": DiscreteConfig(coder=CODER, codebook=GumbelConfig(size=64)),
 }
 
 CONTEXT = ("kl", "vq")

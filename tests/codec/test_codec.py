@@ -12,6 +12,13 @@ from ldm_ae.codec.fitting.calibrate import calibrate
 from ldm_ae.codec.format.ladder import step
 from ldm_ae.codec.priors.file import earlier_prior, save_prior
 from ldm_ae.data.images import to_float, to_uint8
+from ldm_ae.export.export import export
+from ldm_ae.models.build import build_model
+from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.discrete import DiscreteConfig
+from ldm_ae.pretrained import load_codec
+from ldm_ae.quantizers.gumbel import GumbelConfig
+from ldm_ae.quantizers.vq import VQConfig
 
 FAMILIES = ["kl", "plain", "vq", "dvae", "kl context", "vq context"]
 
@@ -229,6 +236,25 @@ def test_digest_is_of_what_decodes(make_codec) -> None:
         changed = after()
         assert changed != before
         before = changed
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"codebook": VQConfig(size=16, l2_normalize=True)},
+        {"codebook": GumbelConfig(size=16)},
+        {"codebook": VQConfig(size=16), "predict_scale": True},
+    ],
+    ids=["on the sphere", "gumbel", "with scale"],
+)
+def test_a_trained_models_digest_is_its_exports(settings, picture, tmp_path) -> None:
+    coder = CoderConfig(channels=(4, 8), num_res_blocks=1, norm_groups=2)
+    config = DiscreteConfig(coder=coder, **settings)
+    model = build_model(config).eval()
+    batch = to_float(picture(32, 32))
+    export(model, tmp_path / "out", batches=[batch], sample_size=32, resolved_config="", card={})
+    exported = load_codec(tmp_path / "out")
+    assert model_digest(model, exported.prior) == exported.digest
 
 
 def test_a_prior_of_another_kind_is_refused(codecs) -> None:

@@ -60,15 +60,15 @@ def make(name: str) -> None:
     from ldm_ae.data.images import to_float
     from ldm_ae.models.build import build_model
     from ldm_ae.models.coders import CoderConfig
+    from ldm_ae.models.discrete import DiscreteConfig
     from ldm_ae.models.kl import KLConfig
-    from ldm_ae.models.vq import VQConfig
-    from ldm_ae.quantizers.codebook import CodebookConfig
+    from ldm_ae.quantizers.vq import VQConfig
 
     coder = CoderConfig(channels=(4, 4), num_res_blocks=1, norm_groups=2)
     if name.startswith("kl"):
         model = build_model(KLConfig(coder=coder))
     else:
-        model = build_model(VQConfig(coder=coder, codebook=CodebookConfig(size=32)))
+        model = build_model(DiscreteConfig(coder=coder, codebook=VQConfig(size=32)))
     state = 12345
     for parameter in model.parameters():
         for index in range(parameter.numel()):

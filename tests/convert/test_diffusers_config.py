@@ -1,6 +1,5 @@
 import pytest
 
-from ldm_ae.bench.linear import LinearConfig
 from ldm_ae.convert.diffusers_config import (
     LatentScaling,
     from_diffusers_config,
@@ -8,8 +7,8 @@ from ldm_ae.convert.diffusers_config import (
     to_diffusers_config,
 )
 from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.vq import VQConfig
 
 # The file beside the weights of Stable Diffusion 1, with the keys it has and no more.
 SD1 = {
@@ -41,7 +40,7 @@ def test_missing_keys_mean_diffusers_defaults():
     )
     assert scaling_of(SD1) == LatentScaling(scaling_factor=0.18215)
     vq = from_diffusers_config(VQ)
-    assert isinstance(vq, VQConfig)
+    assert isinstance(vq, DiscreteConfig)
     assert (vq.codebook.size, vq.code_dim, vq.latent_channels) == (512, 8, 3)
     assert vq.coder.attention_factors == (2,)
     assert vq.coder.num_res_blocks == 1
@@ -75,9 +74,4 @@ def test_scaling_passes_through():
     scaling = LatentScaling(1.5, 0.1, (0.0,) * 4, (1.0,) * 4)
     assert scaling_of(to_diffusers_config(KLConfig(), scaling, 256)) == scaling
     with pytest.raises(ValueError, match="VQModel's config holds scaling_factor alone"):
-        to_diffusers_config(VQConfig(), scaling, 256)
-
-
-def test_linear_model_has_no_diffusers_class():
-    with pytest.raises(ValueError, match="LinearConfig has no diffusers class"):
-        to_diffusers_config(LinearConfig(), LatentScaling(), 256)
+        to_diffusers_config(DiscreteConfig(), scaling, 256)

@@ -70,7 +70,7 @@ def test_autoencoder_kl(changes, tmp_path, images):
 def test_vq_model(tmp_path, images):
     theirs = save_vq(tmp_path)
     model = ldm_ae.load(tmp_path)
-    assert isinstance(model, ldm_ae.VQAutoencoder)
+    assert isinstance(model, ldm_ae.DiscreteAutoencoder)
     latents = theirs.encode(images).latents
     close(model.encode(images), latents)
     close(model.decode(latents), theirs.decode(latents).sample)

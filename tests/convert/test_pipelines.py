@@ -11,9 +11,9 @@ import transformers
 import ldm_ae
 from ldm_ae.export.export import export
 from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.quantizers.vq import VQConfig
 
 # f8, as every public Stable Diffusion has it; latents of 8 x 8 for 64 px.
 CODER = CoderConfig(channels=(8, 8, 16, 16), num_res_blocks=1, norm_groups=4)
@@ -30,7 +30,7 @@ def kl_folder(make_model, images, tmp_path):
 
 @pytest.fixture
 def vq_folder(make_model, images, tmp_path):
-    config = VQConfig(coder=CODER, latent_channels=3, codebook=CodebookConfig(size=64))
+    config = DiscreteConfig(coder=CODER, latent_channels=3, codebook=VQConfig(size=64))
     return write(make_model(config), tmp_path, images)
 
 

@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from ldm_ae.export.statistics import StreamingMoments, measure_latents
-from ldm_ae.models.dvae import DVAEConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
+from ldm_ae.quantizers.vq import VQConfig
 
 
 def test_moments_equal_numpy_over_all_batches():
@@ -53,8 +52,8 @@ def test_constant_channels_are_not_active(make_model, tiny_coder, images):
     "config",
     [
         PlainConfig(latent_channels=4),
-        VQConfig(latent_channels=4, code_channels=3, codebook=CodebookConfig(size=32)),
-        DVAEConfig(latent_channels=4, code_channels=3, codebook=GumbelConfig(size=32)),
+        DiscreteConfig(latent_channels=4, code_channels=3, codebook=VQConfig(size=32)),
+        DiscreteConfig(latent_channels=4, code_channels=3, codebook=GumbelConfig(size=32)),
     ],
     ids=lambda config: config.kind,
 )

@@ -108,16 +108,16 @@ def test_log_variance_has_a_gradient() -> None:
 
 def test_kl_weight_warms_up() -> None:
     ours = objective(kl_weight=1.0, kl_units="mean", kl_warmup_steps=10)
-    weights = [ours.penalty_weights(step)["kl"] for step in (0, 5, 10, 99)]
+    weights = [ours.penalty_weight("kl", step) for step in (0, 5, 10, 99)]
     assert weights == [0.0, 0.5, 1.0, 1.0]
 
 
 def test_the_rates_weight_starts_late_and_rises() -> None:
     ours = objective(rate_weight=2.0, rate_start_step=100, rate_warmup_steps=10)
-    weights = [ours.penalty_weights(step)["rate"] for step in (0, 99, 100, 105, 110, 999)]
+    weights = [ours.penalty_weight("rate", step) for step in (0, 99, 100, 105, 110, 999)]
     assert weights == [0.0, 0.0, 0.0, 1.0, 2.0, 2.0]
     at_once = objective(rate_weight=2.0, rate_start_step=3)
-    assert [at_once.penalty_weights(step)["rate"] for step in (2, 3)] == [0.0, 2.0]
+    assert [at_once.penalty_weight("rate", step) for step in (2, 3)] == [0.0, 2.0]
 
 
 def test_terms_are_detached() -> None:

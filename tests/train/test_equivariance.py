@@ -60,7 +60,7 @@ def test_a_codebook_and_images_too_small_are_refused(make_experiment) -> None:
         "model={kind: vq, latent_channels: 2, coder: {channels: [8, 8], num_res_blocks: 1,"
         " mid_attention: false, norm_groups: 4}, codebook: {size: 8}}"
     )
-    with pytest.raises(ValueError, match="model.kind=vq: only latents without a codebook"):
+    with pytest.raises(ValueError, match="model.kind=discrete: only latents without a codebook"):
         make_experiment(vq, ALWAYS)
     with pytest.raises(ValueError, match="data.size=16, 4 after .* is too small for a discrim"):
         make_experiment(ALWAYS, GAN)

@@ -4,16 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
-from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
 from ldm_ae.train.accelerator import make_accelerator
-from ldm_ae.train.logging import RunLog, codebook_terms, forget_validations_after
+from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.trackers import start_trackers
 
 CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
@@ -66,14 +61,3 @@ def test_what_a_killed_stretch_logged_is_hidden(make_experiment, tmp_path: Path)
     events = EventAccumulator(str(tmp_path / "tensorboard" / "ldm_ae")).Reload()
     found = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert found == [(1, 0.0), (2, 0.0), (3, 0.0), (4, 3.0)]
-
-
-def test_use_of_codes_in_training() -> None:
-    config = VQConfig(coder=CODER, codebook=CodebookConfig(size=4))
-    model = build_model(config)
-    model.quantize.passes_unused.copy_(torch.tensor([0, 0, 0, 7]))
-    model.quantize.ema_count.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
-    terms = codebook_terms(model)
-    assert terms["codebook_share"] == 0.75
-    assert terms["codebook_perplexity"] == pytest.approx(2.0)
-    assert codebook_terms(build_model(KLConfig(coder=CODER))) == {}

@@ -119,7 +119,7 @@ def test_two_processes_train_and_export(tiny_yaml: Path, tmp_path: Path) -> None
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert finished.stdout.count("Export:") == 1
-    assert ldm_ae.load(tmp_path / "run" / "export").family == "kl"
+    assert ldm_ae.load(tmp_path / "run" / "export").config.kind == "kl"
     state = tmp_path / "run" / "checkpoints" / "step-00000004" / "state.json"
     progress = json.loads(state.read_text())
     assert (progress["step"], progress["images_seen"], progress["seed"]) == (4, 16, 0)
@@ -232,5 +232,5 @@ def test_a_kill_during_the_export_is_made_good(
         patch.setattr("ldm_ae.train.loop.export_run", killed)
         with pytest.raises(SystemExit):
             train(experiment)
-    assert ldm_ae.load(train(experiment, "latest")).family == "kl"
-    assert ldm_ae.load(train(experiment, "latest")).family == "kl"  # over what is there
+    assert ldm_ae.load(train(experiment, "latest")).config.kind == "kl"
+    assert ldm_ae.load(train(experiment, "latest")).config.kind == "kl"  # over what is there

@@ -24,6 +24,19 @@ def test_accumulation_equals_the_larger_batch(make_state, make_batch, flat) -> N
     )
 
 
+def test_the_step_sets_a_codebooks_temperature(make_state, make_batch) -> None:
+    state = make_state(
+        "model={kind: discrete, latent_channels: 4, coder: {channels: [8, 8], num_res_blocks: 1,"
+        " norm_groups: 4}, codebook: {kind: gumbel, size: 8, temperature_start: 2,"
+        " temperature_end: 1, temperature_steps: 2}}"
+    )
+    seen = []
+    for step in range(3):
+        train_step(state, [make_batch(2)], step)
+        seen.append(state.autoencoder.quantizer.temperature)
+    assert seen == [2.0, 1.5, 1.0]
+
+
 def test_bf16_changes_nearly_all_weights_and_keeps_them_fp32(make_state, make_batch, flat) -> None:
     state = make_state("train.precision=bf16", "train.lr=4.5e-6")
     before = flat(state.autoencoder)

@@ -6,9 +6,9 @@ from ldm_ae.metrics.panel import open_panel
 from ldm_ae.metrics.table import QUICK
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.vq import VQConfig
-from ldm_ae.quantizers.codebook import CodebookConfig
+from ldm_ae.quantizers.vq import VQConfig
 from ldm_ae.train.validation import _rows, validate
 
 CODER = CoderConfig(channels=(8, 8), num_res_blocks=1, norm_groups=4)
@@ -45,7 +45,7 @@ def test_kl_per_channel_and_active_channels() -> None:
 
 def test_images_are_encoded_once_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ldm_ae.train.validation.BATCH_PIXELS", 2 * 32 * 40)
-    for config in (KLConfig(coder=CODER), VQConfig(coder=CODER)):
+    for config in (KLConfig(coder=CODER), DiscreteConfig(coder=CODER)):
         model = build_model(config).eval()
         sizes = []
         model.encoder.register_forward_hook(lambda _, x, __, s=sizes: s.append(len(x[0])))
@@ -54,7 +54,7 @@ def test_images_are_encoded_once_and_in_batches(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ranks_share_the_images_and_agree_with_one_process(monkeypatch) -> None:
-    model = build_model(VQConfig(coder=CODER)).eval()
+    model = build_model(DiscreteConfig(coder=CODER)).eval()
     images = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(9)]
     expected, grid = validate(model, images, PANEL)
     shares: dict[int, list] = {}
@@ -84,7 +84,7 @@ def test_a_rank_without_an_image_takes_part(monkeypatch) -> None:
 
 
 def test_codebook_usage_is_reported() -> None:
-    config = VQConfig(coder=CODER, codebook=CodebookConfig(size=4))
+    config = DiscreteConfig(coder=CODER, codebook=VQConfig(size=4))
     model = build_model(config).eval()
     scores, _ = validate(model, PIXELS, PANEL)
     assert scores["codebook_tokens"] == 2 * 16 * 20

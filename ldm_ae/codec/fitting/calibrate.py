@@ -15,8 +15,6 @@ from ldm_ae.codec.fitting.fit import Kind, fit_prior
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.dvae import DiscreteVAE
-from ldm_ae.models.vq import VQAutoencoder
 
 MAX_SIDE = 512  # of the images that are looked at; larger ones show their middle
 
@@ -41,8 +39,8 @@ def fit(model: Autoencoder, samples: Samples, kind: Kind = "factorised") -> Prio
     """The prior of a model's latents or indices. Raises ValueError for no samples, and for
     latents that are all the same."""
     codes = None
-    if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-        codes = model.quantize.codes().detach().cpu().float().numpy()
+    if model.quantizer is not None:
+        codes = model.quantizer.codes().detach().cpu().float().numpy()
     return fit_prior(samples.items, kind, codes=codes)
 
 
@@ -53,10 +51,10 @@ def calibrate(model: Autoencoder, images: Iterable[np.ndarray], kind: Kind = "fa
     for image in images:
         padded, _ = pad_to_multiple(to_float(image).to(device), model.downsampling_factor)
         with torch.no_grad():
-            if isinstance(model, (VQAutoencoder, DiscreteVAE)):
-                samples.add(model.encode_indices(padded))
-            else:
+            if model.quantizer is None:
                 samples.add(model.encode(padded).float())
+            else:
+                samples.add(model.encode_indices(padded))
     return fit(model, samples, kind)
 
 

@@ -1,7 +1,7 @@
 """Vector quantisation with a learned codebook (van den Oord et al. 2017)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from ldm_ae.distributed import sum_over_ranks, take_across_ranks, world
 from ldm_ae.noise import mix
-from ldm_ae.quantizers.base import Quantized
+from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
 
 # Distances are computed in slices of at most this many numbers (256 MB in fp32).
 _MAX_DISTANCES = 1 << 26
 
 
 @dataclass(frozen=True)
-class CodebookConfig:
+class VQConfig(QuantizerConfig):
     """size: K, the number of codes.
 
     update: `ema` moves each code to the mean of its latents (van den Oord et al. 2017, appendix
@@ -31,6 +31,9 @@ class CodebookConfig:
         latent of the current batch; 0 never.
     """
 
+    title: ClassVar[str] = "VQ-regularised autoencoder"
+
+    kind: Literal["vq"] = "vq"
     size: int = 1024
     update: Literal["ema", "gradient"] = "ema"
     ema_decay: float = 0.99
@@ -51,6 +54,10 @@ class CodebookConfig:
                 " not have: set codebook.update=gradient"
             )
 
+    @property
+    def num_codes(self) -> int:
+        return self.size
+
 
 def nearest_codes(latents: Tensor, codes: Tensor) -> Tensor:
     """Index of the nearest code: latents (N, d), codes (K, d) -> int64 (N,)."""
@@ -59,20 +66,8 @@ def nearest_codes(latents: Tensor, codes: Tensor) -> Tensor:
     return torch.cat([torch.cdist(part, codes).argmin(dim=1) for part in latents.split(rows)])
 
 
-def require_indices(indices: Tensor, size: int) -> None:
-    """Raise ValueError unless all indices lie in [0, size): a GPU would only abort."""
-    if indices.numel() == 0:
-        return
-    least, greatest = int(indices.min()), int(indices.max())
-    if least < 0 or greatest >= size:
-        raise ValueError(
-            f"indices lie in [{least}, {greatest}], the codebook has {size} codes:"
-            f" use 0 to {size - 1}"
-        )
-
-
-class Codebook(nn.Module):
-    """Latents (B, d, h, w) -> Quantized; its only parameter is `embedding.weight` (K, d)."""
+class VectorQuantizer(Quantizer):
+    """Its only parameter is `embedding.weight` (K, d): the codes, before any normalisation."""
 
     initialized: Tensor
     num_updates: Tensor
@@ -80,18 +75,24 @@ class Codebook(nn.Module):
     ema_count: Tensor
     ema_sum: Tensor
 
-    def __init__(self, config: CodebookConfig, dim: int) -> None:
+    def __init__(self, config: VQConfig, dim: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.num_codes = config, config.size
         self.embedding = nn.Embedding(config.size, dim)
         nn.init.uniform_(self.embedding.weight, -1 / config.size, 1 / config.size)
         self.embedding.weight.requires_grad_(config.update == "gradient")
-        # Training state: in checkpoints, never in an export.
-        self.register_buffer("initialized", torch.tensor(config.init == "uniform"))
-        self.register_buffer("num_updates", torch.tensor(0))
-        self.register_buffer("passes_unused", torch.zeros(config.size, dtype=torch.int64))
-        self.register_buffer("ema_count", torch.ones(config.size))
-        self.register_buffer("ema_sum", self.embedding.weight.detach().clone())
+        for name in ("initialized", "num_updates", "passes_unused", "ema_count", "ema_sum"):
+            self.register_buffer(name, None)
+        self.restart_training()
+        self.initialized.fill_(config.init == "uniform")
+
+    def restart_training(self) -> None:
+        codes = self.embedding.weight.detach()
+        self.initialized = torch.tensor(True, device=codes.device)
+        self.num_updates = torch.tensor(0, device=codes.device)
+        self.passes_unused = codes.new_zeros(len(codes), dtype=torch.int64)
+        self.ema_count = codes.new_ones(len(codes))
+        self.ema_sum = codes.clone()
 
     def codes(self) -> Tensor:
         """The codes as they are decoded, (K, d): on the unit sphere with `l2_normalize`."""
@@ -99,17 +100,21 @@ class Codebook(nn.Module):
         # A clone, since revival changes the weight in place before the backward pass reads it.
         return F.normalize(weight.clone(), dim=1) if self.config.l2_normalize else weight
 
-    def lookup(self, indices: Tensor) -> Tensor:
-        """Indices (B, h, w) -> codes (B, d, h, w)."""
-        return rearrange(F.embedding(indices, self.codes()), "b h w d -> b d h w")
-
     def indices(self, latents: Tensor) -> Tensor:
         """Latents (B, d, h, w) -> indices of the nearest codes (B, h, w)."""
         flat = self._flatten(latents)
         b, _, h, w = latents.shape
         return nearest_codes(flat, self.codes()).view(b, h, w)
 
-    def forward(self, latents: Tensor) -> Quantized:
+    def training_usage(self) -> dict[str, float]:
+        """The share of codes that the last pass chose, and the perplexity of the moving counts."""
+        terms = {"codebook_share": float((self.passes_unused == 0).float().mean())}
+        if self.config.update == "ema":
+            shares = self.ema_count / self.ema_count.sum()
+            terms["codebook_perplexity"] = float(torch.special.entr(shares).sum().exp())
+        return terms
+
+    def forward(self, latents: Tensor, keys: Tensor | None = None) -> Quantized:
         """Quantise; in training mode also start, move and revive codes."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.to(self.embedding.weight.dtype)

@@ -2,19 +2,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ldm_ae.quantizers.codebook import Codebook, CodebookConfig, nearest_codes
+from ldm_ae.quantizers.vq import VectorQuantizer, VQConfig, nearest_codes
 
 
-def make(**settings) -> Codebook:
+def make(**settings) -> VectorQuantizer:
     defaults = {"size": 8, "init": "uniform", "revive_after": 0}
-    return Codebook(CodebookConfig(**(defaults | settings)), dim=3)
+    return VectorQuantizer(VQConfig(**(defaults | settings)), dim=3)
 
 
 def test_nearest_codes_against_a_slow_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     latents, codes = torch.randn(50, 3), torch.randn(8, 3)
     expected = ((latents[:, None] - codes[None]) ** 2).sum(-1).argmin(1)
     assert torch.equal(nearest_codes(latents, codes), expected)
-    monkeypatch.setattr("ldm_ae.quantizers.codebook._MAX_DISTANCES", 24)
+    monkeypatch.setattr("ldm_ae.quantizers.vq._MAX_DISTANCES", 24)
     assert torch.equal(nearest_codes(latents, codes), expected)
 
 
@@ -110,6 +110,15 @@ def test_codes_on_the_unit_sphere() -> None:
     assert torch.equal(quantized.indices, inner.argmax(1))
 
 
+def test_use_of_codes_in_training() -> None:
+    codebook = make(size=4)
+    codebook.passes_unused.copy_(torch.tensor([0, 0, 0, 7]))
+    codebook.ema_count.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    terms = codebook.training_usage()
+    assert terms["codebook_share"] == 0.75
+    assert terms["codebook_perplexity"] == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -120,4 +129,4 @@ def test_codes_on_the_unit_sphere() -> None:
 )
 def test_bad_values_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CodebookConfig(**settings)
+        VQConfig(**settings)
