@@ -135,7 +135,10 @@ class Codec:
         planes = self._planes(image if isinstance(image, np.ndarray) else open_picture(image))
         height, width = planes.colour.shape[:2]
         container.require_size(width, height)
-        images = to_float(self._for_model(planes.colour)).to(self._device())
+        # Grey, (H, W, 1), becomes three equal channels where the model takes colours.
+        channels = self.model.image_channels // planes.colour.shape[2]
+        images = to_float(np.repeat(planes.colour, channels, axis=2))
+        images = images.to(next(self.model.parameters()).device)
         padded, _ = pad_to_multiple(images, self.model.downsampling_factor)
         found = self.content.analyse(padded)[0]
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
@@ -244,14 +247,6 @@ class Codec:
             colour = np.broadcast_to(planes.colour, (*pixels.shape[:2], 3))
             return Planes(join(Planes(colour, alpha)), None)
         return planes
-
-    def _for_model(self, colour: np.ndarray) -> np.ndarray:
-        if colour.shape[2] == self.model.image_channels:
-            return colour
-        return np.repeat(colour, 3, axis=2)
-
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
 
 
 def model_digest(model: Autoencoder, prior: Prior) -> bytes:

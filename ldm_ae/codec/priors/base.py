@@ -20,6 +20,7 @@ from ldm_ae.codec.priors.distributions import Distribution
 from ldm_ae.codec.priors.tables import FrequencyTables
 
 Place = tuple[slice, ...]  # some of the positions of an array, a slice for each axis
+EVERYTHING: Place = (slice(None),)
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,3 @@ def tables_of(arrays: Arrays) -> FrequencyTables:
     counts = array(arrays, "tables.counts", np.int32, (None,))
     widths = array(arrays, "tables.widths", np.int32, (None,))
     return FrequencyTables(counts.astype(np.int64), widths.astype(np.int64))
-
-
-def everything(symbols: np.ndarray) -> Place:
-    """The place of a single pass."""
-    return (slice(None),) * symbols.ndim

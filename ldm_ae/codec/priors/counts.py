@@ -10,7 +10,7 @@ import numpy as np
 
 from ldm_ae.codec.format.ladder import NUM_QUALITIES, largest_symbol
 from ldm_ae.codec.priors.arrays import Arrays
-from ldm_ae.codec.priors.base import Place, Prior, everything, scale_of, tables_of
+from ldm_ae.codec.priors.base import EVERYTHING, Place, Prior, scale_of, tables_of
 from ldm_ae.codec.priors.distributions import Alike, Signed
 
 
@@ -26,7 +26,7 @@ class FactorisedPrior(Prior):
     def passes(self, symbols: np.ndarray, quality: int) -> Iterator[tuple[Place, Signed]]:
         rows = np.repeat(np.arange(len(symbols)) * NUM_QUALITIES + quality, symbols[0].size)
         offsets = np.zeros(symbols.size, dtype=np.int64)
-        yield everything(symbols), Signed(self.tables, rows, offsets, largest_symbol(quality))
+        yield EVERYTHING, Signed(self.tables, rows, offsets, largest_symbol(quality))
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> FactorisedPrior:
@@ -43,7 +43,7 @@ class IndexCounts(Prior):
         self.tables.require_only()
 
     def passes(self, symbols: np.ndarray, quality: int) -> Iterator[tuple[Place, Alike]]:
-        yield everything(symbols), Alike(self.tables, symbols.size)
+        yield EVERYTHING, Alike(self.tables, symbols.size)
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> IndexCounts:
