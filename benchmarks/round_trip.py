@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
-from ldm_ae.bench.rd_run import list_photos
+from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.bench.round_trip import LARGE, QUALITIES, WAYS, check_all, special_pictures
 

@@ -17,13 +17,14 @@ from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
 import ldm_ae
-from ldm_ae.bench.compare import CodecMethod, ModelMethod, PCAMethod, measure
-from ldm_ae.bench.image_codecs import ImageCodec
+from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.panel import formats, measured
 from ldm_ae.bench.pca import fit_patch_pca
+from ldm_ae.bench.photos import EMBEDDED, list_photos
+from ldm_ae.bench.reconstruction import compare, plain_codec
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.batch import Batch
-from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, embedded_photos
+from ldm_ae.data.folder import EMBEDDED_TRAIN, embedded_photos
 from ldm_ae.data.images import load_image, pad_to_multiple, to_float
 from ldm_ae.metrics.panel import open_panel
 from ldm_ae.models.base import Autoencoder
@@ -132,32 +133,25 @@ def sample_with_a_pipeline(export: Path) -> None:
     )
 
 
-def held_out_photos() -> list[tuple[str, torch.Tensor]]:
-    """The embedded photos that training never saw, whole."""
-    files = embedded_photos(EMBEDDED_VALIDATION)
-    return [(path.name, to_float(load_image(path))) for path in files]
-
-
 def training_photos() -> list[torch.Tensor]:
     return [to_float(load_image(path)) for path in embedded_photos(EMBEDDED_TRAIN)]
 
 
 def report(model: Autoencoder, seconds: float) -> None:
     """Scores beside PCA at the same number of latent values and JPEG, and a picture."""
-    photos = held_out_photos()
+    photos = list_photos(EMBEDDED)  # those that training never saw, whole
     f, c = model.downsampling_factor, model.latent_channels
     panel = open_panel()
     pca = fit_patch_pca([pad_to_multiple(photo, f)[0] for photo in training_photos()], f, c)
-    methods = [
-        ModelMethod("this autoencoder", model),
-        PCAMethod(f"PCA, {c} values per {f}x{f} patch", pca, len(training_photos())),
-        CodecMethod(ImageCodec("jpeg", 10)),
-        CodecMethod(ImageCodec("jpeg", 50)),
+    coders = [
+        RawLatents("this autoencoder", model),
+        RawLatents(f"PCA, {c} values per {f}x{f} patch", pca),
+        plain_codec("jpeg", 10, 50),
     ]
-    rows = [measure(method, photos, panel) for method in methods]
+    rows = compare(coders, photos, panel)
     content = {
         "protocol": {
-            "images": [photo_name for photo_name, _ in photos],
+            "images": [photo.name for photo in photos],
             "metrics": panel.protocol(),
             "reconstruction": "mode of the posterior, averaged weights, rounded to uint8",
             "bpp": "raw: fp16 numbers for the latents and for PCA, file size for JPEG",
@@ -169,10 +163,11 @@ def report(model: Autoencoder, seconds: float) -> None:
     write_json(ROOT / RUN / "report.json", content)
     columns = {"name": "s"} | formats(measured(rows)) | {"bpp": ".2f"}
     print(format_table(rows, columns))
+    originals = [to_float(photo.pixels()) for photo in photos]
     with torch.inference_mode():
-        reconstructions = [model.reconstruct(photo)[0] for _, photo in photos]
+        reconstructions = [model.reconstruct(original)[0] for original in originals]
     save_reconstruction_grid(
-        ROOT / RUN / "reconstructions.png", [photo[0] for _, photo in photos], reconstructions
+        ROOT / RUN / "reconstructions.png", [image[0] for image in originals], reconstructions
     )
 
 

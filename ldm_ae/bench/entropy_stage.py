@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.coder import Pixels
 from ldm_ae.codec.contents import LAGRANGIAN, Content
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.fitting.fit import Kind

@@ -1,87 +1,47 @@
-"""Image codecs as Pillow runs them: the rows to compare a latent space with.
+"""Image codecs as Pillow runs them: the curves to compare a latent space with.
 
-`ImageCodec(format, quality)` alone has Pillow's defaults: JPEG with 4:2:0 chroma and standard
-Huffman tables, lossy WebP with method 4. `TUNED` has each format as someone would set it who wants
-small files. The rate is the size of the file, header included.
+`TUNED` has each format as someone would set it who wants small files; other variants can be given,
+such as none of Pillow's options: JPEG with 4:2:0 chroma and standard Huffman tables, lossy WebP
+with method 4. The rate is the size of the file, header included.
 """
+
+from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, features
 
-JPEG_QUALITIES = (5, 10, 20, 30, 50, 75, 90)
-WEBP_QUALITIES = (0, 10, 30, 50, 75, 90)
+from ldm_ae.bench.coder import Pixels, Point
+
 RAW_BITS_PER_PIXEL = 24
 
-Format = Literal["jpeg", "webp", "avif", "jpeg2000", "jxl"]
+Format = Literal["avif", "webp", "jpeg", "jxl", "jpeg2000"]
 Options = tuple[tuple[str, Any], ...]
-Pixels = NDArray[np.uint8]
 
 FEATURES = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "jpeg2000": "jpg_2000"}
 JXL_PACKAGE = "pillow-jxl-plugin"
 
 
-@dataclass(frozen=True)
-class ImageCodec:
-    """One format at one quality.
-
-    quality: 0 to 100; for JPEG 2000 the bits per pixel it is told to spend, above 0, at most 24.
-    options: what else Pillow's `save` is given.
-
-    Raises ValueError for a quality out of range and a format that cannot be had here.
-    """
-
-    format: Format
-    quality: float
-    options: Options = ()
-
-    def __post_init__(self) -> None:
-        if self.format == "jpeg2000" and not 0 < self.quality <= RAW_BITS_PER_PIXEL:
-            raise ValueError(
-                f"jpeg2000 quality={self.quality}: give bits per pixel, above 0, at most 24"
-            )
-        if not 0 <= self.quality <= 100:
-            raise ValueError(f"{self.format} quality={self.quality}: give 0 to 100")
-        reason = why_missing(self.format)
-        if reason is not None:
-            raise ValueError(f"{reason}: leave that codec out")
-
-    @property
-    def name(self) -> str:
-        return f"{self.format}-q{self.quality:g}"
-
-    def encode(self, image: Pixels) -> bytes:
-        """(H, W, 3) uint8 -> the file."""
-        arguments: dict[str, Any] = dict(self.options)
-        if self.format == "jpeg2000":
-            arguments["quality_layers"] = [RAW_BITS_PER_PIXEL / self.quality]
-        else:
-            arguments["quality"] = self.quality
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, format=self.format, **arguments)
-        return buffer.getvalue()
-
-    def decode(self, file: bytes) -> Pixels:
-        """The file -> (H, W, 3) uint8."""
-        with Image.open(io.BytesIO(file), formats=[self.format]) as image:
-            return np.array(image.convert("RGB"))
+class MissingCodecError(ValueError):
+    """A codec cannot be had here; the message says what it needs."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to set a format, with the qualities that cover about 0.05 to 1 bit per pixel."""
+    """One way to set a format: what else Pillow's `save` is given, and the qualities to measure."""
 
     name: str
     options: Options
     qualities: tuple[float, ...]
 
 
+# The qualities cover about 0.05 to 1 bit per pixel.
 _JPEG: Options = (("optimize", True), ("progressive", True))
 _AVIF: Options = (("speed", 4), ("max_threads", 1))
 TUNED: dict[Format, tuple[Variant, ...]] = {
@@ -106,33 +66,76 @@ TUNED: dict[Format, tuple[Variant, ...]] = {
 assert set(TUNED) == set(get_args(Format))
 
 
-def why_missing(format: Format) -> str | None:
-    """Why a format cannot be had here; None if it can."""
+class PillowCoder:
+    """A format, in all its tuned variants by default. The quality of a point is 0 to 100; for
+    JPEG 2000 it is the bits per pixel to spend, above 0, at most 24.
+
+    Raises MissingCodecError for a format that cannot be had here, ValueError for a quality out of
+    range.
+    """
+
+    def __init__(self, format: Format, variants: Sequence[Variant] | None = None) -> None:
+        require_format(format)
+        variants = TUNED[format] if variants is None else variants
+        self.name: str = format
+        self.format = format
+        self.variants = {variant.name: variant.options for variant in variants}
+        self.points = [Point(v.name, quality) for v in variants for quality in v.qualities]
+        for point in self.points:
+            self._require(point.quality)
+        self.qualities: Sequence[float] = range(101)
+        if format == "jpeg2000":
+            self.qualities = [bits / 100 for bits in range(1, 100 * RAW_BITS_PER_PIXEL + 1)]
+        options = {v.name: [list(option) for option in v.options] for v in variants}
+        self.identity = {"options": options, "versions": codec_versions(format)}
+
+    def encode(self, pixels: Pixels, point: Point) -> bytes:
+        self._require(point.quality)
+        arguments: dict[str, Any] = dict(self.variants[point.variant])
+        if self.format == "jpeg2000":
+            arguments["quality_layers"] = [RAW_BITS_PER_PIXEL / point.quality]
+        else:
+            arguments["quality"] = point.quality
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format=self.format, **arguments)
+        return buffer.getvalue()
+
+    def decode(self, file: bytes, point: Point) -> Pixels:
+        with Image.open(io.BytesIO(file), formats=[self.format]) as image:
+            return np.array(image.convert("RGB"))
+
+    def _require(self, quality: float) -> None:
+        if self.format == "jpeg2000" and not 0 < quality <= RAW_BITS_PER_PIXEL:
+            raise ValueError(
+                f"jpeg2000 quality={quality}: give bits per pixel, above 0, at most 24"
+            )
+        if not 0 <= quality <= 100:
+            raise ValueError(f"{self.format} quality={quality}: give 0 to 100")
+
+
+def require_format(format: Format) -> None:
+    """Raise MissingCodecError for a format that cannot be had here."""
     if format == "jxl":
         try:
             importlib.import_module("pillow_jxl")  # registers itself with Pillow
         except ImportError as error:
-            return f"JPEG XL needs the package {JXL_PACKAGE} ({error})"
-        return None
-    if not features.check(FEATURES[format]):
-        return f"this Pillow was built without {format}"
-    return None
+            raise MissingCodecError(f"JPEG XL needs the package {JXL_PACKAGE} ({error})") from error
+    elif not features.check(FEATURES[format]):
+        raise MissingCodecError(f"this Pillow was built without {format}")
 
 
 def codec_versions(format: Format) -> dict[str, str]:
-    """Versions of what writes the files: Pillow (or its plugin) and the library below."""
-    versions = {"Pillow": version("Pillow")}
+    """Versions of what writes the files: Pillow, and its plugin or the library below."""
     if format == "jxl":
-        try:
-            return versions | {JXL_PACKAGE: version(JXL_PACKAGE)}
-        except PackageNotFoundError:
-            return versions
-    return versions | {format: str(features.version(FEATURES[format]))}
+        return {"Pillow": version("Pillow"), JXL_PACKAGE: version(JXL_PACKAGE)}
+    return {"Pillow": version("Pillow"), format: str(features.version(FEATURES[format]))}
 
 
 def use_one_thread() -> None:
     """Have AVIF and JPEG XL decode with one thread, so that their times compare."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    if why_missing("jxl") is None:
+    try:
         plugin: Any = importlib.import_module("pillow_jxl.JpegXLImagePlugin")
-        plugin.DECODE_THREADS = 0
+    except ImportError:
+        return
+    plugin.DECODE_THREADS = 0

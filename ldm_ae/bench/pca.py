@@ -31,6 +31,14 @@ class PatchPCA:
     components: Tensor
     variances: Tensor
 
+    @property
+    def downsampling_factor(self) -> int:
+        return self.patch_size
+
+    @property
+    def latent_channels(self) -> int:
+        return len(self.components)
+
     def encode(self, images: Tensor) -> Tensor:
         """Images whose sides f divides -> latents, in float64."""
         patches = to_patches(images.double(), self.patch_size)

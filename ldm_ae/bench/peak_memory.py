@@ -1,18 +1,19 @@
 """How much memory a coder takes, in a process of its own."""
 
 import multiprocessing
+import resource
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ldm_ae.bench.image_codecs import Pixels
-from ldm_ae.bench.rate_distortion import Coder, Point
+from ldm_ae.bench.coder import Coder, Pixels, Point
 
 STATUS = Path("/proc/self/status")
 MEANING = (
     "highest resident memory of a fresh process while it encodes and decodes one image, less "
-    "what it held before; the coder (a model's weights too) is loaded before and counted apart"
+    "what it held before, or that of a program it starts, if larger; the coder (a model's weights "
+    "too) is loaded before and counted apart"
 )
 
 
@@ -46,6 +47,9 @@ def _measure(
     peak = _resident("VmHWM")
     # A peak while loading may hide a lower one while coding: then the latter is not known.
     coding = peak - loaded if peak > peak_loading else None
+    started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    if started > (coding or 0):
+        coding = started
     answer: dict[str, Any] = {"coding_mib": coding, "loading_mib": loaded - before}
     if coding is None:
         answer["reason"] = "loading took more than coding, whose peak it hides"

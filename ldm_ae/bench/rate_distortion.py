@@ -1,119 +1,165 @@
-"""What a file costs and what it keeps: one row for each coder, operating point and image."""
+"""A comparison of codecs by rate and distortion: reports, a summary, curves."""
 
-import hashlib
-import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from ldm_ae.bench.image_codecs import TUNED, Format, ImageCodec, Pixels, codec_versions
-from ldm_ae.metrics.panel import Original
-from ldm_ae.metrics.table import METRICS
+from tqdm import tqdm
 
-TIMES = ("encode_seconds", "decode_seconds", "encode_cpu_seconds", "decode_cpu_seconds")
+from ldm_ae.bench.coder import Coder
+from ldm_ae.bench.image_codecs import TUNED, MissingCodecError, PillowCoder
+from ldm_ae.bench.measure import measure_coder, why_not_reusable
+from ldm_ae.bench.model_coder import ModelCoder
+from ldm_ae.bench.panel import measured
+from ldm_ae.bench.peak_memory import peak_memory
+from ldm_ae.bench.photos import Photo
+from ldm_ae.bench.published import published_for
+from ldm_ae.bench.rd_summary import (
+    bd_rates,
+    curve,
+    format_bd_table,
+    independent_first,
+    metric_label,
+    trained_on,
+)
+from ldm_ae.bench.report import provenance, write_json
+from ldm_ae.bench.vvc import VVCCoder
+from ldm_ae.metrics.panel import Panel
+from ldm_ae.viz.rd_plots import Line, save_rd_curves
+
+Opener = Callable[[], Coder]  # picklable
+
+CODECS: dict[str, Opener] = {name: partial(PillowCoder, name) for name in TUNED}
+CODECS["vvc"] = VVCCoder
+PROTOCOL = {
+    "size": "native",
+    "rate": "8 times the bytes of the file, header included, over the pixels of the image",
+    "scores": "against uint8 RGB, decoded to uint8 RGB; a mean is the plain mean over images, at "
+    "one setting for all images",
+    "times": "of one image in memory; *_cpu_seconds is processor time of the process and of those "
+    "it starts, which other load on the machine does not lengthen",
+    "bd_rate": "per cent of rate against the anchor at equal metric: PCHIP of the log of the rate "
+    "over the metric as it is (not in dB but for PSNR), over the common range; points that a "
+    "cheaper one of the same codec equals or beats are left out; of a codec with several settings, "
+    "the upper envelope for that metric",
+    "trained_on": "the metric whose network was in a model's loss, from its export; null: unknown",
+}
 
 
-@dataclass(frozen=True)
-class Point:
-    """How a coder is set. variant: "" where there is only one."""
+def open_coders(
+    folders: Mapping[str, Path], qualities: Sequence[int], codecs: Sequence[str]
+) -> tuple[dict[str, Coder], dict[str, Opener], dict[str, str]]:
+    """Coders of the models and codecs, what opens each anew, and why others cannot be had here.
 
-    variant: str
-    quality: float
-
-
-class Coder(Protocol):
-    """Pixels, (H, W, 3) uint8, to a file and back.
-
-    name: of the curve. identity: everything, apart from the point, that decides the file's bytes.
+    Raises ValueError for a model that is named as a codec is, and if nothing is left.
     """
-
-    name: str
-    points: Sequence[Point]
-    identity: Mapping[str, Any]
-
-    def encode(self, pixels: Pixels, point: Point) -> bytes: ...
-
-    def decode(self, file: bytes, point: Point) -> Pixels: ...
-
-
-class PillowCoder:
-    """A format in all its tuned variants. Raises ValueError if it cannot be had here."""
-
-    def __init__(self, format: Format) -> None:
-        self.name: str = format
-        self.format = format
-        self.variants = {variant.name: variant for variant in TUNED[format]}
-        self.points = [Point(v.name, q) for v in TUNED[format] for q in v.qualities]
-        options = {v.name: [list(option) for option in v.options] for v in TUNED[format]}
-        self.identity = {"options": options, "versions": codec_versions(format)}
-        self._codec(self.points[0])
-
-    def encode(self, pixels: Pixels, point: Point) -> bytes:
-        return self._codec(point).encode(pixels)
-
-    def decode(self, file: bytes, point: Point) -> Pixels:
-        return self._codec(point).decode(file)
-
-    def _codec(self, point: Point) -> ImageCodec:
-        return ImageCodec(self.format, point.quality, self.variants[point.variant].options)
+    openers: dict[str, Opener] = {}
+    for name, folder in folders.items():
+        if name in CODECS:
+            raise ValueError(
+                f"--model {name}={folder}: {name} is a codec's name; say --model"
+                f" OTHER_NAME={folder}"
+            )
+        openers[name] = partial(ModelCoder, name, folder, qualities)
+    openers |= {name: CODECS[name] for name in codecs}
+    coders: dict[str, Coder] = {}
+    missing: dict[str, str] = {}
+    for name, opener in openers.items():
+        try:
+            coders[name] = opener()
+        except MissingCodecError as error:
+            missing[name] = str(error)
+    if not coders:
+        raise ValueError("nothing to measure: no --model, and none of the --codecs can be had here")
+    return coders, openers, missing
 
 
-def measure_point(coder: Coder, point: Point, pixels: Pixels, original: Original) -> dict[str, Any]:
-    """Bytes, bpp, scores and times of one image; original: what is known of its pixels.
+def measure_all(
+    coders: Mapping[str, Coder],
+    openers: Mapping[str, Opener],
+    photos: Sequence[Photo],
+    panel: Panel,
+    out: Path,
+    *,
+    reuse: Path | None = None,
+    memory: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Reports by codec, each written as soon as it is whole. reuse: a folder of earlier reports
+    of codecs, not of models. memory: start a process per codec to see its peak."""
+    reports: dict[str, dict[str, Any]] = {}
+    for name, coder in coders.items():
+        if reuse is not None and not isinstance(coder, ModelCoder):
+            reports |= _earlier(reuse / f"{name}.json", coder, photos, panel)
+    total = sum(len(coder.points) for name, coder in coders.items() if name not in reports)
+    with tqdm(total=total * len(photos), unit="file", desc="measure") as progress:
+        for name, coder in coders.items():
+            if name not in reports:
+                progress.set_postfix_str(name)
+                report = measure_coder(coder, photos, panel, out / "cache", progress.update)
+                middle, pixels = coder.points[len(coder.points) // 2], photos[0].pixels()
+                if memory:
+                    report["peak_memory"] = peak_memory(openers[name], pixels, middle)
+                if isinstance(coder, ModelCoder):
+                    report["cost"] = coder.cost(pixels, middle)
+                reports[name] = report | {"protocol": PROTOCOL} | provenance()
+            write_json(out / f"{name}.json", reports[name])
+    return {name: reports[name] for name in coders}
 
-    Raises ValueError if it comes back otherwise sized.
-    """
-    wall, cpu = time.perf_counter(), time.process_time()
-    file = coder.encode(pixels, point)
-    wall_encoded, cpu_encoded = time.perf_counter(), time.process_time()
-    decoded = coder.decode(file, point)
-    wall_decoded, cpu_decoded = time.perf_counter(), time.process_time()
-    if decoded.shape != pixels.shape:
-        raise ValueError(f"{coder.name}: {pixels.shape} came back as {decoded.shape}")
-    return {
-        "variant": point.variant,
-        "quality": point.quality,
-        "num_bytes": len(file),
-        "bpp": 8 * len(file) / (pixels.shape[0] * pixels.shape[1]),
-        **original.scores(to_tensor(decoded))[0].values,
-        "encode_seconds": wall_encoded - wall,
-        "decode_seconds": wall_decoded - wall_encoded,
-        "encode_cpu_seconds": cpu_encoded - cpu,
-        "decode_cpu_seconds": cpu_decoded - cpu_encoded,
+
+def _earlier(
+    path: Path, coder: Coder, photos: Sequence[Photo], panel: Panel
+) -> dict[str, dict[str, Any]]:
+    """{codec: report} of an earlier run, if it can be used as it is."""
+    if not path.is_file():
+        return {}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    reason = why_not_reusable(report, coder, photos, panel)
+    if reason is not None:
+        print(f"{path} is not reused: {reason}", file=sys.stderr)
+        return {}
+    return {coder.name: report}
+
+
+def summarise(
+    reports: Mapping[str, Mapping[str, Any]],
+    folders: Mapping[str, Path],
+    photos: Sequence[Photo],
+    anchors: Sequence[str],
+    out: Path,
+) -> None:
+    """Print the tables; write summary.json and curves.png. Metrics that a model of `folders` was
+    trained on come last and are marked."""
+    published = published_for([photo.name for photo in photos])
+    training = {name: trained_on(folder) for name, folder in folders.items()}
+    names = measured([point for report in reports.values() for point in report["points"]])
+    names = independent_first(names, training)
+    panels = {}
+    for metric in names:
+        lines = [
+            Line(name, curve(report, metric), "ours" if name in folders else "measured")
+            for name, report in reports.items()
+        ]
+        others = [item for item in published if metric in item.points]
+        lines += [Line(item.name, item.points[metric], "published") for item in others]
+        panels[metric_label(metric, training)] = lines
+    save_rd_curves(out / "curves.png", panels)
+    summary = {
+        "images": {"count": len(photos), "names": [photo.name for photo in photos]},
+        "bd_rate_percent_against": {
+            anchor: bd_rates(reports, published, anchor) for anchor in anchors
+        },
+        "trained_on": training,
+        "published": [asdict(item) for item in published],
+        "cost": {name: reports[name].get("cost") for name in folders},
+        "protocol": PROTOCOL,
     }
-
-
-def mean_points(images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Plain means over images of each point's values; None where an image has none.
-
-    images: each with `rows`, the same points in the same order.
-    """
-    points = []
-    for rows in zip(*(image["rows"] for image in images), strict=True):
-        point = {key: rows[0][key] for key in ("variant", "quality")}
-        for key in ("num_bytes", "bpp", *scored(rows[0]), *TIMES):
-            values = [row[key] for row in rows]
-            point[key] = None if None in values else math.fsum(values) / len(values)
-        points.append(point)
-    return points
-
-
-def scored(row: Mapping[str, Any]) -> list[str]:
-    """The metrics that a row, or a point, has a column of."""
-    return [name for name in METRICS if name in row]
-
-
-def pixel_digest(pixels: Pixels) -> str:
-    """SHA-256 of the size and the pixels: which image a row is of, whatever its file."""
-    shape = np.array(pixels.shape, np.int64).tobytes()
-    return hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def to_tensor(pixels: Pixels) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) uint8."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None]
+    write_json(out / "summary.json", summary | provenance())
+    for metric in names:
+        print(f"\n{metric_label(metric, training)}")
+        print(format_bd_table(reports, metric, anchors, published))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import ldm_ae.codec.priors.context
 import ldm_ae.codec.priors.index
-from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.coder import Pixels
 from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.images import pad_to_multiple, to_float

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from scipy.ndimage import map_coordinates
 
-from ldm_ae.bench.image_codecs import Pixels
+from ldm_ae.bench.coder import Pixels
 
 
 def median_filter(pixels: Pixels, size: float) -> Pixels:

@@ -1,8 +1,8 @@
 """benchmarks/rate_distortion.py from end to end."""
 
-import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.kl import KLConfig
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPT = "rate_distortion.py"
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +46,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def start(folders: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """The script in this process: another start of Python would be most of the time."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.chdir(folders)
-    monkeypatch.setattr(sys, "argv", ["rate_distortion.py", *arguments])
-    threads = torch.get_num_threads()
-    try:
-        importlib.import_module("rate_distortion").main()
-    finally:
-        torch.set_num_threads(threads)
-
-
 def test_a_whole_run_and_another_that_reuses_it(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
+    folders: Path, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
+    monkeypatch.chdir(folders)
     arguments = ["--model", "mine=model", "--images", "test", "--metrics", "psnr", "ms_ssim"]
     arguments += ["--codecs", "avif", "jpeg", "--qualities", "20", "40"]
     arguments += ["--no-memory"]
-    start(folders, monkeypatch, *arguments, "--out", "out", "--gallery-images", "1")
+    start(SCRIPT, *arguments, "--out", "out", "--gallery-images", "1")
     written = {path.name for path in (folders / "out").iterdir()}
     reports = {"mine.json", "avif.json", "jpeg.json"}
     assert written == reports | {"cache", "summary.json", "curves.png", "gallery.png"}
@@ -82,22 +71,40 @@ def test_a_whole_run_and_another_that_reuses_it(
     rates = summary["bd_rate_percent_against"]["avif"]
     assert set(rates) == {"mine", "jpeg"}
     assert set(rates["mine"]) == {"psnr", "ms_ssim"}
+    assert summary["trained_on"] == {"mine": None}  # its folder does not tell
+    assert "no common range of the metric" in capsys.readouterr().out
     assert summary["published"] == []  # these are not the Kodak photos
     shown = np.asarray(Image.open(folders / "out" / "gallery.png"))
     assert shown.shape[1] > 4 * 160  # original, ours, AVIF, JPEG
 
     arguments += ["--reuse", "out", "--out", "again", "--gallery-images", "0"]
-    start(folders, monkeypatch, *arguments)
+    start(SCRIPT, *arguments)
     first, second = (folders / name / "avif.json" for name in ("out", "again"))
     assert json.loads(first.read_text()) == json.loads(second.read_text())
     assert not (folders / "again" / "cache" / "avif").exists()
 
 
-def test_a_wrong_argument_is_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_is_missing_is_a_reason_in_its_report(
+    folders: Path, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    arguments = ["--images", "test", "--limit", "1", "--metrics", "psnr", "--no-memory"]
+    arguments += ["--codecs", "jpeg", "vvc", "--gallery-images", "0", "--out", "some"]
+    start(SCRIPT, *arguments)
+    assert "imageio-ffmpeg" in json.loads((folders / "some" / "vvc.json").read_text())["reason"]
+    with pytest.raises(SystemExit, match="error: nothing to measure"):
+        start(SCRIPT, "--images", "test", "--out", "none", "--codecs", "vvc")
+
+
+def test_a_wrong_argument_is_one_line(
+    folders: Path, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders)
     with pytest.raises(SystemExit, match="error: --images=none: no such folder"):
-        start(folders, monkeypatch, "--images", "none", "--out", "x")
+        start(SCRIPT, "--images", "none", "--out", "x")
     with pytest.raises(SystemExit, match="error: --model avif=model: avif is a codec's name"):
-        start(folders, monkeypatch, "--images", "test", "--out", "x", "--model", "avif=model")
+        start(SCRIPT, "--images", "test", "--out", "x", "--model", "avif=model")
     with pytest.raises(SystemExit, match="error: --anchors kl: neither a --model's name nor"):
-        start(folders, monkeypatch, "--images", "test", "--out", "x", "--anchors", "kl")
+        start(SCRIPT, "--images", "test", "--out", "x", "--anchors", "kl")
     assert not (folders / "x").exists()

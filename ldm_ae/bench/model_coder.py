@@ -1,8 +1,10 @@
 """Our codec as the benchmarks see it: a coder of pixels, and what its parts cost."""
 
+from __future__ import annotations
+
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import ldm_ae
-from ldm_ae.bench.image_codecs import Pixels
-from ldm_ae.bench.rate_distortion import Point
+from ldm_ae.bench.coder import Pixels, Point
+from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.codec.priors.base import Place
 from ldm_ae.codec.priors.distributions import Apart, Distribution
 from ldm_ae.pretrained import load_codec
@@ -28,6 +30,7 @@ class ModelCoder:
         self.name, self.codec = name, load_codec(folder)
         discrete = self.codec.content.discrete
         self.points = [Point("", 0)] if discrete else [Point("", q) for q in qualities]
+        self.qualities: Sequence[float] = [0] if discrete else range(NUM_QUALITIES)
         self.identity = {
             "model_files": _digest(folder, "*.safetensors") + _digest(folder, "config.json"),
             "code": _digest(Path(ldm_ae.__path__[0]), "*.py"),
@@ -43,9 +46,9 @@ class ModelCoder:
     def cost(self, pixels: Pixels, point: Point) -> dict[str, Any]:
         """Processor seconds of one image, by part and way, and the sizes of network and prior."""
         codec, quality = self.codec, self._quality(point)
-        network_encode, analysis = _timed(lambda: codec.encode(pixels))
         timed_prior = TimedPrior(codec.prior)
-        content = replace(codec.content, prior=timed_prior)
+        content: Any = replace(codec.content, prior=timed_prior)  # type: ignore[arg-type]
+        network_encode, analysis = _timed(lambda: codec.encode(pixels))
         pack, (symbols, payload) = _timed(lambda: content.pack(analysis.content, quality or 0))
         prior_encode, timed_prior.seconds = timed_prior.seconds, 0.0
         shape = symbols.shape[-2:]
@@ -104,23 +107,7 @@ class TimedPrior:
             yield piece
 
 
-def open_models(arguments: Sequence[str]) -> dict[str, Path]:
-    """Name -> folder, from `NAME=DIR`, or `DIR`, which is then named after its last part.
-
-    Raises ValueError for a name that comes twice.
-    """
-    folders: dict[str, Path] = {}
-    for argument in arguments:
-        name, equals, folder = argument.partition("=")
-        path = Path(folder if equals else argument)
-        name = name if equals else path.resolve().name
-        if name in folders:
-            raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
-        folders[name] = path
-    return folders
-
-
-def _timed(work: Any) -> tuple[float, Any]:
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
