@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,35 +18,50 @@ class Batch:
         that is keyed by them is the same however ranks and batches are cut
     names: of the files or rows the images come from
     skipped: "name: reason" of images that could not be used and were replaced
+    cut: names of images whose files hold further frames or pages, which are not used
     """
 
     images: Tensor
     keys: Tensor
     names: list[str]
     skipped: list[str]
+    cut: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(self, images=self.images.to(device), keys=self.keys.to(device))
 
 
 class SkipLog:
-    """Counts replacements and lets each skipped image be named once."""
+    """Counts what could not be used, and lets each such image be named once."""
 
     def __init__(self) -> None:
         self.num_replaced = 0
         self._named: set[str] = set()
+        self._cut: set[str] = set()
 
     @property
     def num_images(self) -> int:
         """How many different images were skipped so far."""
         return len(self._named)
 
-    def add(self, skipped: Iterable[str]) -> list[str]:
-        """Count these and return those that were not named before, in order."""
+    def add(self, batches: Iterable[Batch]) -> list[str]:
+        """Count what these had to leave out; returns the skipped that were not named before, in
+        order."""
         fresh = []
-        for line in skipped:
-            self.num_replaced += 1
-            if line not in self._named:
-                self._named.add(line)
-                fresh.append(line)
+        for batch in batches:
+            self._cut |= set(batch.cut)
+            for line in batch.skipped:
+                self.num_replaced += 1
+                if line not in self._named:
+                    self._named.add(line)
+                    fresh.append(line)
         return fresh
+
+    def summary(self) -> str:
+        """One line of counts, or nothing."""
+        parts = []
+        if self._named:
+            parts.append(f"{len(self._named)} images could not be used and were replaced")
+        if self._cut:
+            parts.append(f"of {len(self._cut)} files only the first frame or page was used")
+        return "; ".join(parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 import datasets
 
-from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.bounds import BrokenImageError
 
 
 def find_image_column(features: datasets.Features, wanted: str | None, label: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ldm_ae.data.bounds import BOUNDS, Bounds
+
 SourceKind = Literal["folder", "parquet", "tar", "hub", "embedded"]
 
 
@@ -29,6 +31,7 @@ class DataConfig:
     min_side: images with a shorter short side are skipped; by default `size` for `random`
         and `size // 2` for `random_resized`.
     flip: mirror every second crop, at random.
+    max_pixels, max_side: larger images are skipped before they are decoded.
     cache_mb: keep a source decoded in memory if it fits in this, once per rank.
     validation_path, validation_kind: a validation source of its own (kind as `kind` if not
         given), of which at most `validation_count` images are used, 0 for all. Without it,
@@ -55,6 +58,8 @@ class DataConfig:
     flip: bool = True
     num_workers: int = 2
     cache_mb: int = 512
+    max_pixels: int = BOUNDS.max_pixels
+    max_side: int = BOUNDS.max_side
     validation_path: str | None = None
     validation_kind: SourceKind | None = None
     validation_count: int = 16
@@ -75,7 +80,7 @@ class DataConfig:
                 f"data.validation_path={self.validation_path} with data.kind={self.kind}: set"
                 " data.validation_kind to what is there: folder, parquet or tar"
             )
-        for key in ("size", "stream_lanes", "shuffle_window"):
+        for key in ("size", "stream_lanes", "shuffle_window", "max_pixels", "max_side"):
             if getattr(self, key) < 1:
                 raise ValueError(f"data.{key}={getattr(self, key)}: must be at least 1")
         for key in ("num_workers", "cache_mb", "validation_count"):
@@ -92,6 +97,10 @@ class DataConfig:
                 f"data.min_side={self.min_side}: data.crop=random needs at least data.size="
                 f"{self.size}; use data.crop=random_resized for smaller images"
             )
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.max_pixels, self.max_side)
 
     @property
     def smallest_side(self) -> int:

@@ -6,8 +6,6 @@ float tensors in [-1, 1] (`to_float`, `to_uint8`).
 
 from __future__ import annotations
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-MAX_PIXELS = 89_478_485  # a larger image is refused before decoding; equals Pillow's own bound
-BACKGROUND = (
-    255,
-    255,
-    255,
-)  # what transparent pixels show when alpha is dropped: white
+from ldm_ae.data.bounds import BOUNDS, Bounds, BrokenImageError, opened
+from ldm_ae.data.colour import to_srgb
+
+BACKGROUND = (255, 255, 255)  # what transparent pixels show when alpha is dropped: white
 
 _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 _EXIF_ORIENTATION = 0x0112
+# ImageOps.exif_transpose also writes the EXIF block anew, and fails at some that are only odd.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,72 +31,69 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FURTHER_FRAMES = "further_frames"
 
 
-class BrokenImageError(ValueError):
-    """One image cannot be used; the message says why. The loaders skip it and go on."""
-
-
-def load_image(source: str | Path | bytes | Image.Image, channels: int = 3) -> np.ndarray:
+def load_image(
+    source: str | Path | bytes | Image.Image, channels: int | None = 3, bounds: Bounds = BOUNDS
+) -> np.ndarray:
     """Decode to a uint8 array (H, W, channels), 0..255; conversions as in `decode_image`."""
-    return to_array(decode_image(source, channels))
+    return to_array(decode_image(source, channels, bounds=bounds))
 
 
 def decode_image(
     source: str | Path | bytes | Image.Image,
-    channels: int = 3,
+    channels: int | None = 3,
     *,
     min_side: int = 1,
     enough_side: int | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> Image.Image:
-    """Decode to an upright Pillow image of mode L (1 channel), RGB (3) or RGBA (4).
+    """Decode to an upright Pillow image in sRGB of mode L (1 channel), RGB (3) or RGBA (4); for
+    None of the mode that the picture is closest to: L, LA, RGB or RGBA.
 
     - EXIF orientation is applied; an unreadable EXIF block counts as upright.
-    - 1-bit: 0 and 255. Palette: its colours. Animation: the first frame.
+    - An ICC profile is applied (`to_srgb`). CMYK, YCCK, YCbCr, LAB without one become RGB by
+      Pillow's formulas.
+    - 1-bit: 0 and 255. Palette: its colours. Animation, pages: the first (`has_further_frames`).
     - 16-bit grey (I;16 in any byte order, and I, which must lie in 0..65535): round(v / 257).
       16-bit colour PNG: the high byte, as Pillow reads it.
     - 32-bit float grey (F) must lie in [0, 1]: round(255 v).
     - Alpha, a transparent palette entry or colour key: composited over white for 1 or 3
       channels, kept for 4. Images without alpha get 255 there.
-    - CMYK, YCCK, YCbCr, LAB to RGB by Pillow's formulas, without ICC profiles.
     - Colour to grey: Pillow's L, ITU-R 601-2 luma.
 
     `enough_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short
     side stays at least this long (much faster for camera files).
 
-    Raises BrokenImageError (a ValueError): undecodable or truncated data, more than
-    `MAX_PIXELS` pixels (checked before decoding), a short side below `min_side`, values out
-    of the ranges above. Raises ValueError for `channels` other than 1, 3 and 4.
+    Raises BrokenImageError (a ValueError): undecodable or truncated data, another format than
+    `formats()`, more than `bounds` allow (checked before decoding), a short side below `min_side`,
+    values out of the ranges above. Raises ValueError for other `channels`.
     """
-    if channels not in _MODE_OF_CHANNELS:
+    if channels is not None and channels not in _MODE_OF_CHANNELS:
         raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or 4 (RGBA)")
     if isinstance(source, Image.Image):
-        return _convert(_upright(_checked(source, min_side)), channels)
-    stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # decoders warn of odd metadata, per image
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream) as image:
-                _checked(image, min_side)
-                if enough_side is not None:
-                    _draft(image, enough_side)
-                image.load()
-                return _convert(_upright(image), channels)
-    except BrokenImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BrokenImageError(f"more than {MAX_PIXELS} pixels ({error})") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, ...
-        raise BrokenImageError(f"{type(error).__name__}: {error}") from error
+        bounds.check(source)
+        return _convert(_upright(_large_enough(source, min_side)), channels)
+    with opened(source, bounds) as image:
+        _large_enough(image, min_side)
+        # Of a phone's JPEG (MPO) the further pictures are previews and maps of depth or light.
+        animated = getattr(image, "is_animated", False) and image.format != "MPO"
+        if enough_side is not None:
+            _draft(image, enough_side)
+        image.load()
+        decoded = _convert(_upright(image), channels)
+        decoded.info = {_FURTHER_FRAMES: True} if animated else {}
+    return decoded
 
 
-def _checked(image: Image.Image, min_side: int) -> Image.Image:
+def has_further_frames(image: Image.Image) -> bool:
+    """Whether the file of a decoded image holds more frames or pages than this one."""
+    return _FURTHER_FRAMES in image.info
+
+
+def _large_enough(image: Image.Image, min_side: int) -> Image.Image:
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BrokenImageError(f"{width}x{height} is more than {MAX_PIXELS} pixels")
     if min(width, height) < min_side:
         raise BrokenImageError(f"{width}x{height} is too small: the short side must be {min_side}")
     return image
@@ -122,15 +116,23 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _convert(image: Image.Image, channels: int) -> Image.Image:
+def _convert(image: Image.Image, channels: int | None) -> Image.Image:
+    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bits(image)
-    mode = _MODE_OF_CHANNELS[channels]
-    if image.has_transparency_data and channels != 4:
+    image = to_srgb(image)
+    transparent = image.has_transparency_data
+    if channels is None:
+        mode = ("L" if grey else "RGB") + ("A" if transparent else "")
+    else:
+        mode = _MODE_OF_CHANNELS[channels]
+    if transparent and mode in ("L", "RGB"):
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         image = Image.alpha_composite(canvas, image).convert("RGB")
-    elif image.mode not in ("1", "L", "RGB", "RGBA") and not image.has_transparency_data:
+    elif transparent and mode == "LA":
+        image = image.convert("RGBA")
+    elif image.mode not in ("1", "L", "RGB", "RGBA") and not transparent:
         image = image.convert("RGB")  # CMYK, YCbCr, P, ... have no direct way to every mode
     if image.mode == mode:
         return image.copy()
@@ -143,11 +145,14 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     limit = 1.0 if image.mode == "F" else 65535
     if not (low >= 0 and high <= limit):  # also catches NaN
         raise BrokenImageError(f"mode {image.mode} has values {low}..{high}, not 0..{limit}")
-    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / limit)).astype(np.uint8))
+    pixels = np.rint(values.astype(np.float64) * (255 / limit)).astype(np.uint8)
+    converted = Image.fromarray(pixels)
+    converted.info = {k: v for k, v in image.info.items() if k == "icc_profile"}
+    return converted
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """A Pillow image of mode L, RGB or RGBA as uint8 (H, W, C)."""
+    """A Pillow image of mode L, LA, RGB or RGBA as uint8 (H, W, C)."""
     array = np.asarray(image)
     return array[:, :, None] if array.ndim == 2 else array
 

@@ -71,15 +71,11 @@ class TrainLoader:
         """Endless batches from the global batch that begins at `start_position` on."""
         if start_position < 0:
             raise ValueError(f"start_position={start_position}: must not be negative")
-        raw = (
-            self._streamed(start_position)
-            if self.data.config.streaming
-            else self._rows(start_position)
-        )
-        for pixels, keys, names, skipped in raw:
+        read = self._streamed if self.data.config.streaming else self._rows
+        for pixels, keys, names, skipped, cut in read(start_position):
             images = to_float(pixels.to(self.device, non_blocking=True))
             # The keys' values are read at each step, which must not wait for the GPU.
-            yield Batch(images, keys, names, skipped)
+            yield Batch(images, keys, names, skipped, cut)
 
     def _rows(self, start_position: int) -> Iterator[RawBatch]:
         jobs = batch_jobs(
@@ -108,8 +104,9 @@ class TrainLoader:
             taken = [next(samples) for _ in range(self.batch_size)]
             pixels = torch.from_numpy(np.stack([s.pixels for s in taken]))  # (B, H, W, C)
             keys = torch.tensor([s.position for s in taken])
+            names, cut = [s.name for s in taken], [s.name for s in taken if s.cut]
             skipped = [line for s in taken for line in s.skipped]
-            yield pixels.permute(0, 3, 1, 2), keys, [s.name for s in taken], skipped
+            yield pixels.permute(0, 3, 1, 2), keys, names, skipped, cut
 
     def _started(self, views: Dataset, ahead: int, sampler: _Once | None = None) -> Iterator[Any]:
         """What the views give, in this process or by workers that are started here."""

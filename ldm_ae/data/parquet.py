@@ -12,8 +12,8 @@ import datasets
 import fsspec
 import pyarrow.parquet as pq
 
+from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.columns import encoded_image, find_image_column
-from ldm_ae.data.images import BrokenImageError
 from ldm_ae.data.source import Item, Shard, Source
 from ldm_ae.data.tables import open_table
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.randomness import held_out_by_index, held_out_by_name
 
 # An image's name, and the image: encoded, the path of its file, or why there is none.

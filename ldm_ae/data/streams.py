@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.images import has_further_frames
 from ldm_ae.data.randomness import REPLACEMENT, SHARDS, VIEW, WINDOW, generator
 from ldm_ae.data.source import Item, TrainingImages
 from ldm_ae.data.transforms import decode_for_training, random_view
@@ -32,12 +33,14 @@ _MAX_REPLACEMENTS = 1000
 
 @dataclass(frozen=True)
 class Sample:
-    """pixels: uint8 (size, size, C); position: images seen before it in the whole run."""
+    """pixels: uint8 (size, size, C); position: images seen before it in the whole run; cut: whether
+    its file holds further frames."""
 
     pixels: np.ndarray
     position: int
     name: str
     skipped: list[str]
+    cut: bool
 
 
 class StreamViews(IterableDataset[Sample]):
@@ -66,7 +69,8 @@ class StreamViews(IterableDataset[Sample]):
                 lanes[lane] = _Lane(self.images, self.config, self.seed, position)
             image, name, skipped = lanes[lane].image_at(position)
             rng = generator(self.seed, VIEW, position)
-            yield Sample(random_view(image, self.config, rng), position, name, skipped)
+            view, cut = random_view(image, self.config, rng), has_further_frames(image)
+            yield Sample(view, position, name, skipped, cut)
             position += workers * self.stride
 
 

@@ -16,13 +16,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ldm_ae.data.bounds import BOUNDS, BrokenImageError
 from ldm_ae.data.formats import is_image_name
-from ldm_ae.data.images import MAX_PIXELS, BrokenImageError
 from ldm_ae.data.paths import open_binary
 from ldm_ae.data.source import Item, Names, Shard, Source
 from ldm_ae.files import printable
 
-MAX_BYTES = 4 * MAX_PIXELS  # of one encoded image: the largest one, uncompressed RGBA
+MAX_BYTES = 4 * BOUNDS.max_pixels  # of one encoded image: the largest one, uncompressed RGBA
 
 _MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 _ODD = "surrogatepass"  # for names that are not UTF-8

@@ -10,8 +10,9 @@ import math
 import numpy as np
 from PIL import Image
 
+from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError, decode_image, to_array
+from ldm_ae.data.images import decode_image, to_array
 from ldm_ae.data.source import Item
 
 _REDUCING_GAP = 3.0  # large reductions start from a box-averaged image; Pillow's "fair" setting
@@ -63,6 +64,7 @@ def decode_for_training(item: Item, config: DataConfig) -> Image.Image:
             config.channels,
             min_side=config.smallest_side,
             enough_side=enough_side,
+            bounds=config.bounds,
         )
     except BrokenImageError as error:
         raise BrokenImageError(f"{name}: {error}") from error

@@ -7,7 +7,8 @@ import logging
 import torch
 from torch import Tensor
 
-from ldm_ae.data.images import BrokenImageError, decode_image
+from ldm_ae.data.bounds import BrokenImageError
+from ldm_ae.data.images import decode_image, has_further_frames
 from ldm_ae.data.opening import Data
 from ldm_ae.data.transforms import centre_view
 
@@ -20,16 +21,20 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
     Empty where the config asks for no validation. An unusable image is left out and named in the
     log. Raises ValueError when images were asked for and none is usable.
     """
-    images = []
+    images, num_cut, config = [], 0, data.config
     for name, encoded in data.validation.items():
         try:
             if isinstance(encoded, BrokenImageError):
                 raise encoded
-            view = centre_view(decode_image(encoded, data.config.channels), data.config)
+            image = decode_image(encoded, config.channels, bounds=config.bounds)
+            view = centre_view(image, config)
         except BrokenImageError as error:
             _log.warning("validation image %s is left out: %s", name, error)
             continue
+        num_cut += has_further_frames(image)
         images.append((name, torch.from_numpy(view.copy()).permute(2, 0, 1).contiguous()))
+    if num_cut:
+        _log.warning("of %d validation files only the first frame or page is used", num_cut)
     if not images and len(data.validation):
         raise ValueError(
             "no validation image is usable: set data.validation_path to other images, or "

@@ -10,13 +10,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.images import BrokenImageError
+from ldm_ae.data.images import has_further_frames
 from ldm_ae.data.randomness import REPLACEMENT, VIEW, generator
 from ldm_ae.data.source import TrainingImages
 from ldm_ae.data.transforms import decode_for_training, random_view
 
-RawBatch = tuple[Tensor, Tensor, list[str], list[str]]  # uint8 (B, C, H, W), keys, names, skipped
+# As a `Batch`, but for its images: uint8 (B, C, H, W). A tuple is what workers can pin.
+RawBatch = tuple[Tensor, Tensor, list[str], list[str], list[str]]
 
 _MAX_REPLACEMENTS = 1000
 _MAX_TRIED = 1000
@@ -70,14 +72,16 @@ class TableViews(Dataset[RawBatch]):
         self.cache = cache
 
     def __getitem__(self, jobs: list[tuple[int, int]]) -> RawBatch:
-        views, names, skipped = [], [], list[str]()
+        views, names, skipped, cut = [], [], list[str](), []
         for position, index in jobs:
             index, image = self._usable(position, index, skipped)
             rng = generator(self.seed, VIEW, position)
             views.append(random_view(image, self.config, rng))
             names.append(self.images.name(index))
+            if has_further_frames(image):
+                cut.append(names[-1])
         pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)  # (B, C, H, W)
-        return pixels, torch.tensor([p for p, _ in jobs]), names, skipped
+        return pixels, torch.tensor([p for p, _ in jobs]), names, skipped, cut
 
     def _usable(self, position: int, index: int, skipped: list[str]) -> tuple[int, Image.Image]:
         """This image, or the first usable one of a sequence that the position decides."""

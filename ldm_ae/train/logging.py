@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from ldm_ae.data.batch import SkipLog
+from ldm_ae.data.batch import Batch, SkipLog
 from ldm_ae.files import replacing
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.train.trackers import track_picture
@@ -80,12 +80,12 @@ class RunLog:
         yield
         self._waited += time.perf_counter() - started
 
-    def advance(self, num_images: int, skipped: list[str], notes: list[str]) -> None:
-        """Count one step over `num_images` images of all ranks. skipped: images that were
-        replaced, named once each. notes: lines to print."""
+    def advance(self, num_images: int, batches: list[Batch], notes: list[str]) -> None:
+        """Count one step over `num_images` images of all ranks. batches: this rank's share, for the
+        images that were replaced, named once each. notes: lines to print."""
         self._images += num_images
         self.bar.update()
-        for line in self.skips.add(skipped):
+        for line in self.skips.add(batches):
             self.bar.write(f"skipped {line}")  # by whichever rank met it
         for note in notes:
             self.message(note)
@@ -134,5 +134,7 @@ class RunLog:
             self.bar.write(text)
 
     def close(self) -> None:
+        if summary := self.skips.summary():
+            self.bar.write(summary)  # of each rank
         self.bar.close()
         self.accelerator.end_training()

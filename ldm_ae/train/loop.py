@@ -102,8 +102,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
             seen = config.batch_size * config.accumulation * accelerator.num_processes
             position = progress.images_seen + seen
             progress = Progress(progress.step + 1, position, loader.num_images, config.seed)
-            skipped = [line for batch in micro_batches for line in batch.skipped]
-            log.advance(seen, skipped, state.guard.take_notes())
+            log.advance(seen, micro_batches, state.guard.take_notes())
             if _due(progress, config.log_every, config.steps):
                 quantizer = state.autoencoder.quantizer
                 terms |= {} if quantizer is None else quantizer.training_usage()

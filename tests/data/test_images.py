@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_ae.data import images
+from ldm_ae.data.bounds import BOUNDS
 from ldm_ae.data.images import (
     BrokenImageError,
     decode_image,
+    has_further_frames,
     load_image,
     pad_to_multiple,
     to_float,
@@ -137,7 +139,7 @@ def test_too_many_pixels_are_refused_before_decoding(
     width, height = 20_000, 5_000  # 100 Mpx of zeros: a small file, a large image
     bomb = make.encoded(Image.new("1", (width, height)))
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(BrokenImageError, match=f"more than {images.MAX_PIXELS} pixels"):
+    with pytest.raises(BrokenImageError, match=f"more than {BOUNDS.max_pixels} pixels"):
         load_image(bomb)
 
 
@@ -197,3 +199,37 @@ def test_file_and_bytes_agree(tmp_path: Path, make: SimpleNamespace) -> None:
     data = (tmp_path / "x.webp").read_bytes()
     assert np.array_equal(load_image(tmp_path / "x.webp"), load_image(data))
     assert np.array_equal(load_image(str(tmp_path / "x.webp")), load_image(data))
+
+
+def test_an_exif_block_that_cannot_be_written_again_is_still_read(make: SimpleNamespace) -> None:
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 0x0100, 12, 1, 38)
+    block = b"II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + struct.pack("<d", 0.5)
+    data = make.encoded(make.photo(1), "JPEG", exif=b"Exif\0\0" + block)
+    assert load_image(data).shape == (48, 40, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_further_frames_and_pages_are_noticed(kind: str, make: SimpleNamespace) -> None:
+    one, other = make.photo(6), make.photo(7)
+    several = make.encoded(one, kind, save_all=True, append_images=[other])
+    first = decode_image(several)
+    assert has_further_frames(first)
+    assert not has_further_frames(decode_image(make.encoded(one, kind)))
+    assert np.abs(np.asarray(first).astype(int) - np.asarray(one)).mean() < 20
+
+
+def test_previews_of_a_phone_are_no_frames(make: SimpleNamespace) -> None:
+    phone = make.encoded(make.photo(6), "MPO", save_all=True, append_images=[make.photo(7)])
+    assert not has_further_frames(decode_image(phone))
+
+
+def test_the_closest_mode_is_the_picture_s_own(make: SimpleNamespace) -> None:
+    modes = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 3, "P": 3}
+    for mode, channels in modes.items():
+        kind = "TIFF" if mode == "CMYK" else "PNG"
+        image = make.photo(3).convert(mode)
+        assert load_image(make.encoded(image, kind), None).shape == (40, 48, channels)
+    deep = Image.fromarray(np.full((4, 4), 257, dtype=np.uint16))
+    assert load_image(make.encoded(deep), None)[0, 0].tolist() == [1]
+    keyed = make.encoded(Image.new("L", (1, 1), 7), transparency=7)
+    assert load_image(keyed, None)[0, 0].tolist() == [7, 0]

@@ -171,3 +171,18 @@ def test_shared_photos_load(shared_dir: Path) -> None:
     )
     assert loader.num_images == 901
     assert take(loader.batches(), 2)[1].images.std() > 0.2
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_files_with_further_frames_are_told(
+    kind: Any, photos: Path, tmp_path: Path, make: SimpleNamespace
+) -> None:
+    frames = make.encoded(make.photo(20), "GIF", save_all=True, append_images=[make.photo(21)])
+    (photos / "moving.gif").write_bytes(frames)
+    if kind == "tar":
+        members = [(path.name, path.read_bytes()) for path in sorted(photos.glob("*.*"))]
+        make.tar(tmp_path / "s.tar", members)
+    place = photos if kind == "folder" else tmp_path / "s.tar"
+    cfg = config(place, kind=kind, streaming=kind == "tar")
+    (batch,) = take(make_train_loader(cfg, 11 if kind == "folder" else 6, seed=0), 1)
+    assert [name.split()[-1] for name in batch.cut] == ["moving.gif"]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ldm_ae.data.batch import Batch
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.logging import RunLog, forget_validations_after
@@ -26,17 +28,22 @@ def test_validations_of_an_abandoned_stretch_are_dropped(tmp_path: Path) -> None
     forget_validations_after(tmp_path / "nowhere", 4)  # nothing to forget is no error
 
 
-def test_scores_pictures_and_skips_reach_their_files(make_experiment, tmp_path: Path) -> None:
+def test_scores_pictures_and_skips_reach_their_files(
+    make_experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     accelerator = make_accelerator(make_experiment().train, tmp_path)
     start_trackers(accelerator, tmp_path, 0, "resolved: config")
     log = RunLog(accelerator, tmp_path, total=2, start=0)
     with log.waiting_for_data():
         time.sleep(0.01)
-    log.advance(4, ["a.png: truncated", "a.png: truncated"], ["update skipped"])
+    lines = ["a.png: truncated", "a.png: truncated"]
+    batches = [Batch(torch.zeros(0), torch.zeros(0), [], lines, ["b.gif"])]
+    log.advance(4, batches, ["update skipped"])
     log.terms(1, {"loss": 0.5, "learning_rate_muon": 1e-3})
     log.validation(1, {"psnr": 20.0, "ms_ssim": None}, np.zeros((8, 8, 3), np.uint8))
     assert (log.skips.num_replaced, log.skips.num_images) == (2, 1)
     log.close()
+    assert "of 1 files only the first frame" in capsys.readouterr().out
     line = json.loads((tmp_path / "validation.jsonl").read_text())
     assert line == {"step": 1, "psnr": 20.0, "ms_ssim": None}
     assert (tmp_path / "previews" / "step-00000001.png").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ldm_ae.data.images import BACKGROUND, decode_image, to_array
+from ldm_ae.data.images import BACKGROUND, load_image
 
 
 @dataclass(frozen=True)
@@ -23,16 +22,9 @@ class Planes:
 
 def open_picture(source: str | Path | bytes | Image.Image) -> np.ndarray:
     """A file or Pillow image as uint8 (H, W, 1..4): grey, grey and alpha, RGB or RGBA, whichever it
-    is; upright and in 8 bits as `data.images.decode_image` makes it. Raises BrokenImageError."""
-    picture = decode_image(source, 4)  # raises for whatever cannot be opened, before the next line
-    if isinstance(source, Image.Image):
-        grey, alpha = _kind(source)
-    else:
-        with Image.open(_stream(source)) as opened:
-            grey, alpha = _kind(opened)
-    if not grey:
-        return to_array(picture if alpha else picture.convert("RGB"))
-    return to_array(picture)[:, :, [0, 3] if alpha else [0]]
+    is; upright, in sRGB and in 8 bits as `data.images.decode_image` makes it. Raises
+    BrokenImageError."""
+    return load_image(source, channels=None)
 
 
 def split(image: np.ndarray) -> Planes:
@@ -82,12 +74,3 @@ def unpack_alpha(packed: bytes, height: int, width: int) -> np.ndarray:
         raise ValueError(f"the alpha plane is corrupt: it does not hold {size} values")
     rows = np.frombuffer(content, dtype=np.uint8).reshape(height, width)
     return np.cumsum(rows, axis=0, dtype=np.uint8)
-
-
-def _kind(image: Image.Image) -> tuple[bool, bool]:
-    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
-    return grey, image.has_transparency_data
-
-
-def _stream(source: str | Path | bytes) -> str | Path | io.BytesIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source
