@@ -1,6 +1,7 @@
 """A tiny experiment on a few synthetic pictures, for every test of training."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from ldm_ae import config
 from ldm_ae.data.batch import Batch
+from ldm_ae.train import export_run
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.build import build_state
 from ldm_ae.train.config import Experiment
@@ -42,6 +44,20 @@ TINY: dict[str, Any] = {
         "precision": "fp32",
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export's statistics over 512 crops would take longer than the training before it."""
+    monkeypatch.setattr(export_run, "MIN_CROPS", 40)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """For tests of equality: what is left of a difference is rounding, about 1e-16 a sum."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The game: when each network plays, that neither takes the other's gradient, and its start."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,13 +16,6 @@ AT_ONCE = "discriminator_warmup_steps: 0, ramp_steps: 0, lr_warmup_steps: 0"
 
 def game(settings: str) -> str:
     return f"loss.adversarial={{weight: 0.5, {SMALL}, {settings}}}"
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def test_each_player_enters_at_its_time(make_state, make_batch, flat) -> None:

@@ -1,6 +1,7 @@
-"""Run alone or by torchrun: float64 steps of some families on this rank's share of four images
-each; saves every family's whole state."""
+"""Float64 steps of some families on this rank's share of four images each; as a script, one of two
+ranks, which saves every family's whole state."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -60,18 +61,23 @@ def everything(state: TrainState) -> torch.Tensor:
     return torch.cat([value.double().flatten() for value in values])
 
 
-path, out = sys.argv[1:]
-torch.set_default_dtype(torch.float64)
-accelerator = make_accelerator(config.load(Experiment, path, []).train, Path("unused"))
-ends = {}
-for family, (steps, *overrides) in FAMILIES.items():
-    experiment = config.load(Experiment, path, [*overrides, f"train.steps={steps}"])
-    state = build_state(experiment, accelerator)
-    for step in range(steps):
-        terms = train_step(state, [batch(step)], step)
-    assert state.discriminator is None or "adversarial" in terms
-    notes = state.guard.take_notes()
-    assert [note.rpartition(" ")[2] for note in notes] == ["12-3.png"] * (steps > BROKEN[0]), notes
-    ends[family] = everything(state)
-torch.save(ends, f"{out}-rank{world()[0]}.pt")
-accelerator.end_training()
+def final_states(path: str | Path) -> dict[str, torch.Tensor]:
+    """Everything of each family after its steps, by the config at `path`, on this rank."""
+    accelerator = make_accelerator(config.load(Experiment, path, []).train, Path("unused"))
+    ends = {}
+    for family, (steps, *overrides) in FAMILIES.items():
+        experiment = config.load(Experiment, path, [*overrides, f"train.steps={steps}"])
+        state = build_state(experiment, accelerator)
+        for step in range(steps):
+            terms = train_step(state, [batch(step)], step)
+        assert state.discriminator is None or "adversarial" in terms
+        skipped = [note.rpartition(" ")[2] for note in state.guard.take_notes()]
+        assert skipped == ["12-3.png"] * (steps > BROKEN[0]), skipped
+        ends[family] = everything(state)
+    accelerator.end_training()
+    return ends
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
+    torch.save(final_states(sys.argv[1]), f"{sys.argv[2]}-rank{os.environ['RANK']}.pt")
