@@ -9,7 +9,6 @@ before enough kills fell, another one begins; every one of them is compared.
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import os
 import random
@@ -35,63 +34,31 @@ from ldm_ae.train.config import Experiment
 
 STEPS = 30
 PHASE_BYTES = 64
+# A VQ model with EMA codes, revival and an adversary that warms up and ramps.
+RUN = f"""
+model:
+  kind: discrete
+  latent_channels: 3
+  coder: {{channels: [8, 8], num_res_blocks: 1, mid_attention: false, norm_groups: 4}}
+  codebook: {{kind: vq, size: 16, revive_after: 3}}
+data: {{size: 16, crop: random, num_workers: 0, validation_count: 2, stream_lanes: 4}}
+loss:
+  perceptual: {{net: none}}
+  perceptual_weight: 0
+  adversarial: {{weight: 0.5, start_step: 4, discriminator_warmup_steps: 4, ramp_steps: 8,
+    lr_warmup_steps: 3, lecam_weight: 0.1, num_layers: 2, base_channels: 8}}
+train: {{steps: {STEPS}, batch_size: 2, warmup_steps: 5, lr: 1e-3, log_every: 1, validate_every: 7,
+  checkpoint_every: 3, best_metric: psnr, device: cpu, precision: fp32}}
+"""  # no precision of auto: a life that starts anew would choose again
 
 
 def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:
-    """A VQ model with EMA codes, revival and an adversary that warms up and ramps."""
-    content: dict[str, Any] = {
-        "model": {
-            "kind": "discrete",
-            "latent_channels": 3,
-            "coder": {
-                "channels": [8, 8],
-                "num_res_blocks": 1,
-                "mid_attention": False,
-                "norm_groups": 4,
-            },
-            "codebook": {"kind": "vq", "size": 16, "revive_after": 3},
-        },
-        "data": {
-            "kind": "folder" if source == "folder" else "parquet",
-            "streaming": source == "stream",
-            "path": str(data_dir / source),
-            "size": 16,
-            "crop": "random",
-            "num_workers": 0,
-            "validation_count": 2,
-            "stream_lanes": 4,
-        },
-        "loss": {
-            "perceptual": {"net": "none"},
-            "perceptual_weight": 0,
-            "adversarial": {
-                "weight": 0.5,
-                "start_step": 4,
-                "discriminator_warmup_steps": 4,
-                "ramp_steps": 8,
-                "lr_warmup_steps": 3,
-                "lecam_weight": 0.1,
-                "num_layers": 2,
-                "base_channels": 8,
-            },
-        },
-        "train": {
-            "run_dir": str(run_dir),
-            "steps": STEPS,
-            "batch_size": 2,
-            "warmup_steps": 5,
-            "lr": 1e-3,
-            "log_every": 1,
-            "validate_every": 7,
-            "checkpoint_every": 3,
-            "best_metric": "psnr",
-            "device": "cpu",
-            "precision": "fp32",  # a life that starts anew would choose again
-        },
-    }
+    """`RUN`, from the folder of pictures or, as a stream, from their parquet shards."""
     path = data_dir / f"{run_dir.name}.yaml"
-    path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
-    return config.load(Experiment, path)
+    path.write_text(RUN, encoding="utf-8")
+    stream = ["data.kind=parquet", "data.streaming=true"]
+    places = [f"data.path={data_dir / source}", f"train.run_dir={run_dir}"]
+    return config.load(Experiment, path, places + (stream if source == "stream" else []))
 
 
 def write_pictures(data_dir: Path) -> None:

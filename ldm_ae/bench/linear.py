@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ldm_ae.bench.pca import PatchCovariance
+from ldm_ae.bench.pca import PatchCovariance, PatchPCA, principal_angles
 from ldm_ae.models.outputs import Reconstruction
 
 
@@ -88,3 +88,23 @@ def fit_least_squares(
 
     optimizer.step(loss)
     return float(loss().detach())
+
+
+def compare_with_pca(model: LinearAutoencoder, pca: PatchPCA, images: Tensor) -> dict[str, float]:
+    """Mean squared error per value of both on patches (N, C, f, f), and the largest angle between
+    the two spans."""
+    with torch.no_grad():
+        trained, exact = (
+            float((decoded - images).square().mean())
+            for decoded in (model(images).images, pca.decode(pca.encode(images)))
+        )
+    angles = principal_angles(model.decoder.weight.detach().flatten(1), pca.components)
+    return {
+        "patch": model.downsampling_factor,
+        "latent_channels": model.latent_channels,
+        "num_patches": len(images),
+        "mse_linear_autoencoder": trained,
+        "mse_pca": exact,
+        "excess": trained / exact - 1,
+        "largest_principal_angle_degrees": float(angles.max()),
+    }

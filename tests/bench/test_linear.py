@@ -1,8 +1,13 @@
 import pytest
 import torch
 
-from ldm_ae.bench.linear import LinearAutoencoder, LinearConfig, fit_least_squares
-from ldm_ae.bench.pca import from_patches, principal_angles, to_patches
+from ldm_ae.bench.linear import (
+    LinearAutoencoder,
+    LinearConfig,
+    compare_with_pca,
+    fit_least_squares,
+)
+from ldm_ae.bench.pca import fit_patch_pca, from_patches, principal_angles, to_patches
 from ldm_ae.data.folder import EMBEDDED_TRAIN, embedded_photos
 from ldm_ae.data.images import load_image, to_float
 
@@ -29,6 +34,11 @@ def test_squared_error_leads_to_pca(patch: int, size: int) -> None:
     assert best <= error <= 1.01 * best
     angles = principal_angles(model.decoder.weight.detach().flatten(1), directions[:size])
     assert float(angles.max()) < 5.0
+    row = compare_with_pca(model, fit_patch_pca([images], patch, size), images)
+    assert row["mse_pca"] == pytest.approx(best, rel=1e-6)
+    assert row["excess"] == pytest.approx(error / best - 1, abs=1e-6)
+    expected = float(angles.max())
+    assert row["largest_principal_angle_degrees"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_shapes_of_patches_and_latents() -> None:
