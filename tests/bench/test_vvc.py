@@ -18,7 +18,7 @@ def coder() -> VVCCoder:
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 51), (1, 3)])
 def test_pictures_of_any_size_come_back(coder: VVCCoder, height: int, width: int) -> None:
     pixels = data.astronaut()[100 : 100 + height, 100 : 100 + width]
-    low, high = (Point("perceptual", quality) for quality in (10, 40))
+    low, high = (Point("", quality) for quality in (10, 40))
     files = [coder.encode(pixels, point) for point in (low, high)]
     decoded = [coder.decode(file, low) for file in files]
     assert all(picture.shape == pixels.shape for picture in decoded)
@@ -28,14 +28,14 @@ def test_pictures_of_any_size_come_back(coder: VVCCoder, height: int, width: int
         assert len(files[0]) < len(files[1]) and errors[1] < errors[0]
 
 
-def test_each_variant_has_its_points(coder: VVCCoder) -> None:
-    assert coder.points == [Point("perceptual", 20), Point("squared error", 20)]
+def test_its_identity_says_which_ffmpeg(coder: VVCCoder) -> None:
+    assert coder.points == [Point("", 20)]
     assert coder.identity["versions"]["ffmpeg"]
 
 
 def test_a_file_that_is_none_is_refused(coder: VVCCoder) -> None:
     with pytest.raises(ValueError, match="vvc: ffmpeg failed"):
-        coder.decode(b"\x10\x00\x10\x00 no bitstream", Point("perceptual", 20))
+        coder.decode(b"\x10\x00\x10\x00 no bitstream", Point("", 20))
 
 
 def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
