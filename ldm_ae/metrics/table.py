@@ -9,6 +9,7 @@ from functools import partial
 from ldm_ae.losses.embedded import EmbeddedPerceptual
 from ldm_ae.losses.perceptual import MIN_SIZE, PerceptualNet
 from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE, WINDOW_SIZE, ms_ssim, psnr, ssim
+from ldm_ae.metrics.dists import open_dists
 from ldm_ae.metrics.judges import FeatureJudge, Judge, Networks, PixelJudge
 
 
@@ -76,6 +77,14 @@ METRICS: dict[str, Metric] = {
         quick=True,
     ),
     **LPIPS,
+    "dists": Metric(
+        "DISTS",
+        ".4f",
+        False,
+        "Ding et al. 2020 on VGG16 with the package's alpha and beta, at the images' own size",
+        open_dists,
+        min_side=MIN_SIZE["vgg"],
+    ),
     "embedded": Metric(
         "embedded",
         ".4f",
