@@ -11,6 +11,7 @@ from ldm_ae.losses.perceptual import MIN_SIZE, PerceptualNet
 from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE, WINDOW_SIZE, ms_ssim, psnr, ssim
 from ldm_ae.metrics.dists import open_dists
 from ldm_ae.metrics.judges import FeatureJudge, Judge, Networks, PixelJudge
+from ldm_ae.metrics.ssimulacra2 import MIN_SIDE, SSIMULACRA2
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,14 @@ METRICS: dict[str, Metric] = {
         "Ding et al. 2020 on VGG16 with the package's alpha and beta, at the images' own size",
         open_dists,
         min_side=MIN_SIZE["vgg"],
+    ),
+    "ssimulacra2": Metric(
+        "SSIMULACRA 2",
+        ".2f",
+        True,
+        "version 2.1 as its C++ source has it, sRGB; 100 is equal, below 30 it was not tuned",
+        lambda _: SSIMULACRA2(),
+        min_side=MIN_SIDE,
     ),
     "embedded": Metric(
         "embedded",
