@@ -10,6 +10,7 @@ from ldm_ae.losses.embedded import EmbeddedPerceptual
 from ldm_ae.losses.perceptual import MIN_SIZE, PerceptualNet
 from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE, WINDOW_SIZE, ms_ssim, psnr, ssim
 from ldm_ae.metrics.dists import open_dists
+from ldm_ae.metrics.flip import open_flip
 from ldm_ae.metrics.judges import FeatureJudge, Judge, Networks, PixelJudge
 from ldm_ae.metrics.ssimulacra2 import MIN_SIDE, SSIMULACRA2
 
@@ -93,6 +94,13 @@ METRICS: dict[str, Metric] = {
         "version 2.1 as its C++ source has it, sRGB; 100 is equal, below 30 it was not tuned",
         lambda _: SSIMULACRA2(),
         min_side=MIN_SIDE,
+    ),
+    "flip": Metric(
+        "FLIP",
+        ".4f",
+        False,
+        "LDR-FLIP of the flip-evaluator package, 67 pixels a degree, mean over pixels",
+        open_flip,
     ),
     "embedded": Metric(
         "embedded",
