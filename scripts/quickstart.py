@@ -7,6 +7,7 @@ and reconstructions.png.
 
 import argparse
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -77,7 +78,7 @@ def fit_to_machine() -> tuple[int, int]:
 
 
 def seconds_per_step(size: int) -> float:
-    """Mean time of a training step on crops of `size` px, of a few after the first."""
+    """Time of a training step on crops of `size` px: the median of a few after the first."""
     experiment = load_experiment(CONFIG, [f"data.size={size}"])
     experiment, _ = settle_precision(experiment, None)
     AcceleratorState._reset_state(reset_partial_state=True)  # each size settles its precision
@@ -86,14 +87,12 @@ def seconds_per_step(size: int) -> float:
     images = torch.rand(experiment.train.batch_size, 3, size, size) * 2 - 1
     keys = torch.arange(len(images))
     batch = Batch(images.to(accelerator.device), keys, [str(key) for key in keys.tolist()], [])
-    train_step(state, [batch], 0)
-    started = time.perf_counter()
-    for step in range(1, 6):
-        train_step(state, [batch], step)
-        elapsed = time.perf_counter() - started
-        if elapsed > 10:
-            break
-    return elapsed / step
+    times: list[float] = []
+    while len(times) < 10 and sum(times) < 20:
+        started = time.perf_counter()
+        train_step(state, [batch], len(times))
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:] or times)
 
 
 def train(steps: int, size: int) -> None:

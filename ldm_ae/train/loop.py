@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
@@ -20,6 +22,7 @@ from ldm_ae.train.frechet import open_frechet
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
+from ldm_ae.train.run_lock import sole_run
 from ldm_ae.train.stages import staged_batches
 from ldm_ae.train.start import require_one_start, starting_point
 from ldm_ae.train.steps import train_step
@@ -33,29 +36,30 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
 
     resume: `latest`, `auto` (the latest if there is one), a checkpoint's name or its path; None
     starts anew. A run that was complete is only exported again.
-    Raises ValueError for anything wrong with the config, the data or the surroundings, before
-    the first file is written; FloatingPointError when a loss or gradient is not finite;
-    TrainingStopped after SIGTERM or SIGINT, with everything saved; OSError that names the folder
-    and the last checkpoint when the disk is full.
+    Raises ValueError for anything wrong with the config, the data or the surroundings, another
+    run in the folder included, before the first file is written; FloatingPointError when a loss or
+    gradient is not finite; TrainingStopped after SIGTERM or SIGINT, with everything saved; OSError
+    that names the folder and the last checkpoint when the disk is full.
     """
-    with naming_full_disk(Path(experiment.train.run_dir)):
-        return _train(experiment, resume)
-
-
-def _train(experiment: Experiment, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
     ranks = join_ranks(experiment.train)
+    with naming_full_disk(run_dir), sole_run(run_dir, ranks.is_main_process):
+        return _train(experiment, resume, ranks)
+
+
+def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> Path:
+    run_dir = Path(experiment.train.run_dir)
     if ranks.is_main_process:
         recover(run_dir)
     ranks.wait_for_everyone()
     checkpoint = starting_point(run_dir, resume, experiment.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
     require_one_start(progress.step, run_dir)
+    data = open_data(experiment.data)
     experiment, about_precision = settle_precision(experiment, checkpoint)
     config = experiment.train
     accelerator = make_accelerator(config, run_dir)
 
-    data = open_data(experiment.data)
     loader = TrainLoader(
         data,
         config.batch_size,

@@ -7,7 +7,13 @@ from PIL import Image
 
 from ldm_ae.cli.main import main
 
-SMALL = ["train", "--config", "configs/kl_f8_small.yaml", "train.device=cpu"]
+SMALL = [
+    "train",
+    "--config",
+    "configs/kl_f8_small.yaml",
+    "train.device=cpu",
+    "train.precision=fp32",
+]
 
 
 @pytest.fixture
