@@ -27,7 +27,9 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         with torch.autocast(images.device.type, enabled=False):
             levels = self.perceptual.network.features(to_rgb(images.float()))
-        return [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        # Contiguous: up to torch 2.13, group norm's backward pass crashes on a CPU for what is
+        # channels-last and needs no gradient.
+        return [head(level.contiguous()) for head, level in zip(self.heads, levels, strict=True)]
 
 
 def _head(width: int, hidden: int) -> nn.Module:

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import constriction
 import numpy as np
 
-_Categorical = constriction.stream.model.Categorical
-_Uniform = constriction.stream.model.Uniform
+try:
+    from constriction import stream
+except ImportError:
+    from ldm_ae.codec.format import integer_coder
+
+    _Categorical, _Uniform = integer_coder.Categorical, integer_coder.Uniform
+    _RangeEncoder, _RangeDecoder = integer_coder.RangeEncoder, integer_coder.RangeDecoder
+else:
+    _Categorical, _Uniform = stream.model.Categorical, stream.model.Uniform
+    _RangeEncoder, _RangeDecoder = stream.queue.RangeEncoder, stream.queue.RangeDecoder
 
 Model = Any  # constriction's form of a distribution
 
@@ -31,7 +38,7 @@ class Encoder:
     """Collects entries; `finish` returns the bytes."""
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = _RangeEncoder()
 
     def put(self, model: Model, entries: np.ndarray) -> None:
         """Code entries (n,) of one distribution."""
@@ -58,7 +65,7 @@ class Decoder:
         if len(payload) % 4:
             raise ValueError(f"the payload has {len(payload)} bytes, which are not whole words")
         words = np.frombuffer(payload, dtype="<u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._coder = _RangeDecoder(words)
 
     def take(self, model: Model, number: int) -> np.ndarray:
         """So many entries of one distribution, int32 (n,)."""
