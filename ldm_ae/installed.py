@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from importlib import metadata
+
+from packaging.requirements import Requirement
 
 DISTRIBUTION = "ldm-ae"
 
@@ -31,24 +32,19 @@ class MissingExtraError(ImportError):
 
 
 def _required_by(extra: str) -> list[str]:
-    """The distributions that an extra asks for, those of the extras that it includes too."""
+    """The distributions that an extra asks for on this machine, those of the extras that it
+    includes too."""
     try:
         lines = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return []
     found = []
-    for line in lines:
-        requirement, _, marker = line.partition(";")
-        if not re.search(rf"extra\s*==\s*['\"]{extra}['\"]", marker):
-            continue
-        name = re.match(r"[\w.-]+", requirement)
-        included = re.match(rf"{DISTRIBUTION}\[([\w,]+)\]", requirement)
-        assert name is not None
-        found += (
-            [item for part in included[1].split(",") for item in _required_by(part)]
-            if included
-            else [name[0]]
-        )
+    for item in map(Requirement, lines):
+        if item.marker is None or item.marker.evaluate({"extra": ""}):
+            continue  # asked for without the extra, too
+        if item.marker.evaluate({"extra": extra}):
+            included = [name for part in item.extras for name in _required_by(part)]
+            found += included if item.name == DISTRIBUTION else [item.name]
     return found
 
 

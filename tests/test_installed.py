@@ -18,6 +18,7 @@ REQUIRES = [
     'pytest>=1; extra == "train"',
     'ldm-ae[train]; extra == "bench"',
     'absent.two>=1; extra == "bench"',
+    'absent-elsewhere>=1; python_version < "3" and extra == "bench"',
 ]
 NO_TRAINING = ("accelerate", "datasets", "diffusers", "lpips", "matplotlib", "skimage")
 

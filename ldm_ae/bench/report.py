@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from ldm_ae import installed
 from ldm_ae.files import replacing
 
-PACKAGES = ("ldm-ae", "torch", "torchvision", "diffusers", "lpips", "Pillow", "numpy")
+PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "Pillow", "numpy")
 
 
 def provenance() -> dict[str, Any]:
@@ -33,7 +34,8 @@ def commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a number depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    own = {"python": platform.python_version(), installed.DISTRIBUTION: installed.version()}
+    return own | {name: version(name) for name in PACKAGES}
 
 
 def hardware() -> dict[str, Any]:

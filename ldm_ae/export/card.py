@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from ldm_ae import installed
 from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.export.statistics import LatentStatistics
 from ldm_ae.models.base import Autoencoder
@@ -85,7 +86,7 @@ def model_card(
         channels=len(statistics.channel_std),
         image_channels=model.image_channels,
         family=model.title,
-        version=version("ldm-ae"),
+        version=installed.version(),
         diffusers=version("diffusers"),
         argument="vqvae" if quantised else "vae",
         pipelines="LDMPipeline" if quantised else "StableDiffusionPipeline or DiTPipeline",

@@ -1,0 +1,33 @@
+"""What pyproject.toml, the lock file and the wheel say must agree."""
+
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ldm_ae import config
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_lock_pins_all_that_is_asked_for_above_its_floors() -> None:
+    lines = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines()
+    pinned = [Requirement(line) for line in lines]
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    asked_for = PROJECT["project"]["dependencies"] + [item for extra in extras for item in extra]
+    for item in map(Requirement, asked_for):
+        if item.name == "ldm-ae":
+            continue
+        assert item.specifier, f"{item.name} has no floor"
+        pins = [pin for pin in pinned if pin.name == canonicalize_name(item.name)]
+        assert pins, f"{item.name} is not in requirements-dev.lock: make lock"
+        for pin in pins:
+            (version,) = (part.version for part in pin.specifier)
+            assert item.specifier.contains(version), f"{pin} is not {item}: make lock"
+
+
+def test_configs_travel_in_the_wheel() -> None:
+    assert "configs/*.yaml" in PROJECT["tool"]["setuptools"]["package-data"]["ldm_ae"]
+    assert config.SHIPPED == ROOT / "ldm_ae" / "configs"
