@@ -20,6 +20,7 @@ TINY = [
     "data.size=32",
     "data.num_workers=0",
     "train.device=cpu",
+    "train.precision=fp32",
     "train.steps=3",
     "train.batch_size=2",
     "train.warmup_steps=1",
