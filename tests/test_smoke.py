@@ -1,4 +1,4 @@
-"""The whole way in small, by the command alone: train, export, load, compress, decompress.
+"""The whole way in small, by the command alone: train, export, load, compress, measure.
 
 Runs in a folder of its own and needs no file of the repository, so that `make test-lowest` can run
 it on the installed wheel with the lowest versions of all that it depends on.
@@ -40,7 +40,9 @@ def test_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) 
     assert main(["compress", "a.png", "a.lae", "--model", "vae"]) == 0
     assert main(["decompress", "a.lae", "b.png", "--model", "vae"]) == 0
     assert main(["info", "a.lae"]) == 0
-    assert "size: 50x37" in capsys.readouterr().out
+    assert main(["evaluate", "vae", "embedded", "--limit", "1", "--metrics", "psnr"]) == 0
+    shown = capsys.readouterr().out
+    assert "size: 50x37" in shown and "PSNR, dB  " in shown
     with Image.open("b.png") as back:
         assert back.size == (50, 37)
         assert (

@@ -13,6 +13,7 @@ from ldm_ae.installed import MissingExtraError, version
 VERBS = {
     "train": "train an autoencoder from a config",
     "export": "a training run to a folder that diffusers and ldm_ae.load open",
+    "evaluate": "score what a model makes of images",
     "compress": "pictures to .lae files",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",
