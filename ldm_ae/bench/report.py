@@ -58,16 +58,27 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
 
 def format_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """Rows as aligned text. columns: key -> format such as ".2f"; a missing value is "n/a"."""
-    cells = [list(columns)]
-    for row in rows:
-        values = [(row[key], spec) for key, spec in columns.items()]
-        cells.append(["n/a" if value is None else format(value, spec) for value, spec in values])
+    cells = _cells(rows, columns)
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     lines = []
     for first, *others in cells:
         numbers = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
         lines.append("  ".join([first.ljust(widths[0]), *numbers]))
     return "\n".join(lines)
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """As `format_table`, in Markdown."""
+    head, *others = (f"| {' | '.join(row)} |" for row in _cells(rows, columns))
+    return "\n".join([head, "| --- |" + " ---: |" * (len(columns) - 1), *others])
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[list[str]]:
+    cells = [list(columns)]
+    for row in rows:
+        values = [(row[key], spec) for key, spec in columns.items()]
+        cells.append(["n/a" if value is None else format(value, spec) for value, spec in values])
+    return cells
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

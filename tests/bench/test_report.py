@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ldm_ae.bench import report
-from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.bench.report import format_table, markdown_table, provenance, write_json
 
 
 def test_provenance_names_what_a_number_depends_on() -> None:
@@ -54,4 +54,10 @@ def test_table_aligns_numbers_and_shows_what_is_missing() -> None:
         "name  psnr   bpp",
         "a     9.88  1.00",
         "long   n/a  0.25",
+    ]
+    assert markdown_table(rows, {"name": "s", "bpp": ".2f"}).splitlines() == [
+        "| name | bpp |",
+        "| --- | ---: |",
+        "| a | 1.00 |",
+        "| long | 0.25 |",
     ]
