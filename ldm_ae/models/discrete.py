@@ -106,7 +106,8 @@ class DiscreteAutoencoder(Autoencoder):
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         self.quantize.require_indices(indices)
-        return self.decode_codes(self.quantize.lookup(indices))[:, : self.image_channels]
+        codes = self.quantize.lookup(indices).to(self.decoder.conv_in.weight.dtype)
+        return self.decode_codes(codes)[:, : self.image_channels]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents before quantisation -> their codes -> images."""

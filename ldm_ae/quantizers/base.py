@@ -73,7 +73,7 @@ class Quantizer(nn.Module):
         raise AssertionError(f"{type(self).__name__} must define codes")
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """Indices (B, h, w) in [0, K) -> codes (B, d, h, w)."""
+        """Indices (B, h, w) in [0, K) -> codes (B, d, h, w), fp32 if there are no parameters."""
         return rearrange(F.embedding(indices, self.codes()), "b h w d -> b d h w")
 
     def require_indices(self, indices: Tensor) -> None:

@@ -16,6 +16,7 @@ import ldm_ae
 import ldm_ae.train.loop as loop
 from ldm_ae import config
 from ldm_ae.files import write_through
+from ldm_ae.quantizers.build import QUANTIZERS
 from ldm_ae.train.checkpoint import save_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
@@ -25,10 +26,16 @@ CODER = "coder: {channels: [8, 8], num_res_blocks: 1, mid_attention: false, norm
 FAMILIES = {
     "kl": [],
     "plain": [f"model={{kind: plain, latent_channels: 2, {CODER}}}"],
-    "vq": [f"model={{kind: vq, latent_channels: 2, {CODER}, codebook: {{size: 8}}}}"],
-    "dvae": [f"model={{kind: dvae, latent_channels: 4, {CODER}, codebook: {{size: 8}}}}"],
-    "dvae with logit-Laplace": [
-        f"model={{kind: dvae, latent_channels: 4, {CODER}, codebook: {{size: 8}},"
+    **{
+        codebook.kind: [f"model={{kind: discrete, {CODER}, codebook: {{kind: {codebook.kind}}}}}"]
+        for codebook in QUANTIZERS
+    },
+    "vq that revives codes": [
+        f"model={{kind: discrete, latent_channels: 2, {CODER}, codebook: {{kind: vq, size: 8,"
+        " revive_after: 1}}"
+    ],
+    "gumbel with logit-Laplace": [
+        f"model={{kind: discrete, {CODER}, codebook: {{kind: gumbel, size: 8}},"
         " predict_scale: true}",
         "loss.reconstruction=logit_laplace",
     ],
@@ -74,7 +81,8 @@ def final_weights(experiment: Experiment) -> dict[str, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["kl", "vq", "dvae", "kl with a discriminator", "kl by Muon, accumulated"]
+    "name",
+    ["kl", "vq that revives codes", "gumbel", "kl with a discriminator", "kl by Muon, accumulated"],
 )
 def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_path: Path) -> None:
     whole = make_experiment(*FAMILIES[name], f"train.run_dir={tmp_path / 'whole'}")
