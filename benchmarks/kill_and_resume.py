@@ -13,8 +13,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: forked children may start no pool
 
-from diffusers import VQModel  # noqa: F401 (exports need it, and no life should pay for it)
-
 from ldm_ae.bench.command import make_parser
 from ldm_ae.bench.kill_and_resume import compare_ends
 from ldm_ae.bench.report import write_json
@@ -28,6 +26,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kill_and_resume.json"))
     arguments = parser.parse_args()
+    from diffusers import VQModel  # noqa: F401 (exports need it, and no life should pay for it)
+
     random.seed(arguments.seed)
     root = Path(tempfile.mkdtemp(prefix="kill_and_resume-"))
     result = compare_ends(root, arguments.processes, arguments.source, arguments.kills)

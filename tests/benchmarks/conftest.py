@@ -1,5 +1,6 @@
 """Scripts in this process: another start of Python would be most of a test's time."""
 
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def run(script: str, *arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", [script, *arguments])
+        # One of them sets it, for processes that it starts.
+        monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
         threads = torch.get_num_threads()
         try:
             runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
