@@ -1,7 +1,8 @@
-"""The image column of a table: which one it is, and reading it."""
+"""The image column of tables: which one it is, and reading it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -9,26 +10,51 @@ import datasets
 from ldm_ae.data.bounds import BrokenImageError
 
 
-def find_image_column(features: datasets.Features, wanted: str | None, label: str) -> str:
-    """The one image column of a table, or `wanted` if it is one.
+def find_image_column(tables: Sequence[tuple[str, datasets.Features]], wanted: str | None) -> str:
+    """The one image column that all these tables have, or `wanted` if it is one.
 
-    Image features come first; without any, columns of bytes count. Raises ValueError naming
-    the candidates when there is none, or more than one and `wanted` is not given.
+    tables: of one source, what to call each and its columns. Image features come first; without
+    any, columns of bytes count. Raises ValueError naming the table and the candidates when there is
+    none, or more than one and `wanted` is not given, and for a table that lacks the others' column.
     """
-    images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
-    images = images or [key for key, kind in features.items() if _holds_bytes(kind)]
+    first, features = next((t for t in tables if _image_columns(t[1])), tables[0])
+    column = _choose(features, wanted, first)
+    for label, others in tables:
+        if column not in others:
+            raise ValueError(
+                f"{label} has no column {column}, the images of {first}; its columns are"
+                f" {sorted(others)}. Rename one, or take {label} out"
+            )
+        if not (_holds_bytes(others[column]) or _is_empty(others[column])):
+            raise ValueError(
+                f"{label}: its column {column} holds no encoded images, as that of {first} does,"
+                f" but {others[column]}. Write it as bytes, or take {label} out"
+            )
+    return column
+
+
+def _choose(features: datasets.Features, wanted: str | None, label: str) -> str:
+    images = _image_columns(features)
     if wanted is not None:
         if wanted in features and (wanted in images or _holds_bytes(features[wanted])):
             return wanted
         raise ValueError(
-            f"data.image_column={wanted}: {label} has no such image column; its image columns "
-            f"are {images or 'none'}, all columns {sorted(features)}"
+            f"data.image_column={wanted}: {label} has no such image column; its image columns"
+            f" are {images or 'none'}, all columns {sorted(features)}"
         )
     if len(images) == 1:
         return images[0]
     if images:
         raise ValueError(f"{label} has image columns {images}: choose one with data.image_column")
-    raise ValueError(f"{label} has no image column; its columns are {sorted(features)}")
+    raise ValueError(
+        f"{label} has no column of encoded images; its columns are {dict(features)}. Where they"
+        " name files, set data.kind=folder and data.path to a text file of their paths"
+    )
+
+
+def _image_columns(features: datasets.Features) -> list[str]:
+    images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
+    return images or [key for key, kind in features.items() if _holds_bytes(kind)]
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -37,6 +63,11 @@ def _holds_bytes(kind: Any) -> bool:
     if isinstance(kind, dict):
         return "bytes" in kind
     return isinstance(kind, datasets.Value) and kind.dtype in ("binary", "large_binary")
+
+
+def _is_empty(kind: Any) -> bool:
+    """Whether a column is of the type that stands for missing values alone."""
+    return isinstance(kind, datasets.Value) and kind.dtype == "null"
 
 
 def encoded_image(cell: Any) -> bytes:

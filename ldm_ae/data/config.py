@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ldm_ae.data.bounds import BOUNDS, Bounds
+from ldm_ae.files import printable
 
-SourceKind = Literal["folder", "parquet", "tar", "hub", "embedded"]
+SourceKind = Literal["folder", "parquet", "tar", "arrow", "hub", "embedded"]
+Places = str | tuple[str, ...]  # a list stays one in YAML
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,14 @@ class DataConfig:
     """The training and validation images.
 
     kind, path: `folder` (any layout below `path`), `parquet` or `tar` (WebDataset shards: a
-        file, a folder of them, a glob, braces such as `{000..127}`, or URLs), `hub` (`name`,
-        `subset`, `split`), `embedded` (scikit-image's bundled photos).
+        file, a folder of them, a glob, braces such as `{000..127}`, or URLs), `arrow` (a folder
+        that `save_to_disk` of `datasets` wrote; `split`, if it holds several), `hub` (`name`,
+        `subset`, `split`), `embedded` (scikit-image's bundled photos). A path may be a list of
+        paths, or a text file (`.txt`) with one a line, relative to its folder.
     image_column: of parquet and hub data; found by itself where only one column holds images.
-        Of tar shards, the extension of a sample's image (`jpg`, `seg.png`).
-    streaming: read parquet, tar and hub data front to back, without a local copy.
+        Of tar shards, the extension of a sample's image (`jpg`, `seg.png`); `*.jpg` where each
+        such file is a sample of its own, whatever dots are in its name.
+    streaming: read parquet, tar, arrow and hub data front to back, without a local copy.
     stream_lanes: how many places of a stream are read at once, in turn. Best a multiple of
         ranks x workers, so that no two of them read the same bytes.
     shuffle_window: images of one lane that are shuffled among each other; 1 for none. It
@@ -42,7 +47,7 @@ class DataConfig:
     """
 
     kind: SourceKind = "folder"
-    path: str | None = None
+    path: Places | None = None
     name: str | None = None
     subset: str | None = None
     split: str = "train"
@@ -60,25 +65,27 @@ class DataConfig:
     cache_mb: int = 512
     max_pixels: int = BOUNDS.max_pixels
     max_side: int = BOUNDS.max_side
-    validation_path: str | None = None
+    validation_path: Places | None = None
     validation_kind: SourceKind | None = None
     validation_count: int = 16
     validation_crop: Literal["resized", "centre"] = "resized"
 
     def __post_init__(self) -> None:
         needed = {"hub": "name", "embedded": None}.get(self.kind, "path")
-        if needed is not None and getattr(self, needed) is None:
+        if needed is not None and not getattr(self, needed):
             raise ValueError(f"data.{needed} is not set: data.kind={self.kind} needs it")
-        if self.streaming and self.kind not in ("parquet", "tar", "hub"):
+        for key in ("path", "validation_path"):
+            _require_text(key, getattr(self, key))
+        if self.streaming and self.kind not in ("parquet", "tar", "arrow", "hub"):
             raise ValueError(
-                f"data.streaming=true with data.kind={self.kind}: only parquet, tar and hub data"
-                " stream"
+                f"data.streaming=true with data.kind={self.kind}: only parquet, tar, arrow and hub"
+                " data stream"
             )
         kind = self.validation_kind or self.kind
         if self.validation_path is not None and kind in ("hub", "embedded"):
             raise ValueError(
                 f"data.validation_path={self.validation_path} with data.kind={self.kind}: set"
-                " data.validation_kind to what is there: folder, parquet or tar"
+                " data.validation_kind to what is there: folder, parquet, tar or arrow"
             )
         for key in ("size", "stream_lanes", "shuffle_window", "max_pixels", "max_side"):
             if getattr(self, key) < 1:
@@ -99,6 +106,20 @@ class DataConfig:
             )
 
     @property
+    def places(self) -> Places:
+        """The path, of a kind that has one."""
+        assert self.path is not None
+        return self.path
+
+    @property
+    def label(self) -> str:
+        """The path, for messages."""
+        if isinstance(self.places, str):
+            return self.places
+        others = f" and {len(self.places) - 1} more" if len(self.places) > 1 else ""
+        return self.places[0] + others
+
+    @property
     def bounds(self) -> Bounds:
         return Bounds(self.max_pixels, self.max_side)
 
@@ -108,3 +129,15 @@ class DataConfig:
         if self.min_side is not None:
             return self.min_side
         return self.size if self.crop == "random" else max(1, self.size // 2)
+
+
+def _require_text(key: str, places: Places | None) -> None:
+    """Raise ValueError for a path that no config file can hold."""
+    for place in (places,) if isinstance(places, str) else places or ():
+        try:
+            place.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"data.{key}={printable(place)} is not UTF-8: name it by a link to it, or list it"
+                " in a text file of paths"
+            ) from error

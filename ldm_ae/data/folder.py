@@ -9,7 +9,8 @@ from pathlib import Path
 
 import skimage
 
-from ldm_ae.data.paths import find_images
+from ldm_ae.data.formats import is_image_name
+from ldm_ae.data.paths import find_images, listed
 from ldm_ae.data.source import Names, Shard, Source
 from ldm_ae.files import printable
 
@@ -47,10 +48,26 @@ class FileShard(Shard):
         return (self.names[row] for row in range(len(self)))
 
 
-def open_folder(root: Path, key: str) -> Source:
-    """Raises ValueError as `find_images`."""
-    files = (path.relative_to(root).as_posix() for path in find_images(root, key))
-    return Source(str(root), (FileShard(str(root), Names(map(os.fsencode, files))),))
+def open_folder(path: str | tuple[str, ...], label: str, key: str) -> Source:
+    """The images of folders and files (`listed`). Of a single folder they are named by their paths
+    below it. Raises ValueError as `find_images`."""
+    root, places = listed(path, key)
+    if len(places) == 1 and os.path.isdir(os.path.join(root, places[0])):
+        folder = Path(root, places[0])
+        names = [found.relative_to(folder).as_posix() for found in find_images(folder, key)]
+        return _source(label, str(folder), names)
+    names, entered = [], set[str]()
+    for place in places:
+        if is_image_name(place):  # there may be millions: whether they are there is seen when read
+            names.append(place)
+        else:
+            found = find_images(Path(root, place), key, entered)
+            names += [os.path.relpath(file, root) if root else str(file) for file in found]
+    return _source(label, root, names)
+
+
+def _source(label: str, root: str, names: list[str]) -> Source:
+    return Source(label, (FileShard(root, Names(map(os.fsencode, names))),))
 
 
 def embedded_photos(names: tuple[str, ...]) -> list[Path]:
@@ -67,5 +84,4 @@ def embedded_photos(names: tuple[str, ...]) -> list[Path]:
 def open_embedded(names: tuple[str, ...]) -> Source:
     """Raises ValueError as `embedded_photos`."""
     root = str(embedded_photos(names)[0].parent)
-    shard = FileShard(root, Names(name.encode() for name in names))
-    return Source("scikit-image's photos", (shard,))
+    return _source("scikit-image's photos", root, list(names))

@@ -12,21 +12,30 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.parquet import open_parquet
 from ldm_ae.data.source import Source
-from ldm_ae.data.tables import open_table
+from ldm_ae.data.tables import open_tables, require_cache
 from ldm_ae.data.tars import open_tars
 
 Loaded = TypeVar("Loaded")
 
 
 def open_hub(config: DataConfig) -> Source:
-    """Raises ValueError for a data set that cannot be had, as `open_table`, and for one to stream
+    """Raises ValueError for a data set that cannot be had, as `open_tables`, and for one to stream
     that is stored neither as parquet nor as tar shards."""
     name, label = cast(str, config.name), f"{config.name}/{config.split}"
+    require_cache()
+    splits = _files(config, name)
+    files = splits.get(config.split, [])  # none of `train[:10%]`, say
+    if files and all(file.endswith(".parquet") for file in files):
+        return open_parquet(files, label, config.image_column, config.streaming, "data.name")
     if config.streaming:
-        paths = _shard_urls(config, name)
-        if paths[0].endswith(".tar"):
-            return open_tars(paths, label, config.image_column, "data.name")
-        return open_parquet(paths, label, config.image_column, True, "data.name")
+        if not files:
+            raise ValueError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
+        if all(file.endswith(".tar") for file in files):
+            return open_tars(files, label, config.image_column, "data.name")
+        raise ValueError(
+            f"data.streaming=true: {name} is not stored as parquet or tar shards ({files[0]}): set "
+            f"data.streaming=false, or name a parquet version of it"
+        )
     table = cast(
         datasets.Dataset,
         _asked(config, lambda: datasets.load_dataset(name, config.subset, split=config.split)),
@@ -35,21 +44,14 @@ def open_hub(config: DataConfig) -> Source:
     loose = table.info.builder_name == "imagefolder"
     places = (HF_HUB_CACHE, str(datasets.config.DOWNLOADED_DATASETS_PATH), name) if loose else ()
     folders = tuple(os.path.realpath(place) for place in places if os.path.isdir(place))
-    return open_table(label, table, config.image_column, folders)
+    return open_tables(label, {label: table}, config.image_column, folders)
 
 
-def _shard_urls(config: DataConfig, name: str) -> list[str]:
+def _files(config: DataConfig, name: str) -> dict[str, list[str]]:
+    """The files or URLs of each split."""
     builder = _asked(config, lambda: datasets.load_dataset_builder(name, config.subset))
-    splits = {str(split): files for split, files in (builder.config.data_files or {}).items()}
-    if config.split not in splits:
-        raise ValueError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
-    files = [str(file) for file in splits[config.split]]
-    if not any(all(file.endswith(kind) for file in files) for kind in (".parquet", ".tar")):
-        raise ValueError(
-            f"data.streaming=true: {name} is not stored as parquet or tar shards ({files[0]}): set "
-            f"data.streaming=false, or name a parquet version of it"
-        )
-    return files
+    files = builder.config.data_files or {}
+    return {str(split): [str(file) for file in found] for split, found in files.items()}
 
 
 def _asked(config: DataConfig, load: Callable[[], Loaded]) -> Loaded:

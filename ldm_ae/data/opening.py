@@ -5,10 +5,10 @@ A new kind of source has its opener here and its name in `SourceKind`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -16,30 +16,39 @@ from ldm_ae.data.config import DataConfig, SourceKind
 from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, open_embedded, open_folder
 from ldm_ae.data.hub import open_hub
 from ldm_ae.data.parquet import open_parquet
-from ldm_ae.data.paths import shard_paths
+from ldm_ae.data.paths import listed, shard_paths
 from ldm_ae.data.source import Chosen, Source, TrainingImages
+from ldm_ae.data.tables import is_saved, open_saved
 from ldm_ae.data.tars import open_tars
 
 
 def _folder(config: DataConfig, key: str) -> Source:
-    return open_folder(Path(cast(str, config.path)), key)
+    if isinstance(config.path, str) and is_saved(Path(config.path)):
+        raise ValueError(f"{key}={config.path} was written by `save_to_disk`: set data.kind=arrow")
+    return open_folder(config.places, config.label, key)
 
 
 def _parquet(config: DataConfig, key: str) -> Source:
-    path = cast(str, config.path)
-    shards = shard_paths(path, ".parquet", key)
-    return open_parquet(shards, path, config.image_column, config.streaming, key)
+    shards = shard_paths(config.places, ".parquet", key)
+    return open_parquet(shards, config.label, config.image_column, config.streaming, key)
 
 
 def _tar(config: DataConfig, key: str) -> Source:
-    path = cast(str, config.path)
-    return open_tars(shard_paths(path, ".tar", key), path, config.image_column, key)
+    shards = shard_paths(config.places, ".tar", key)
+    return open_tars(shards, config.label, config.image_column, key)
+
+
+def _arrow(config: DataConfig, key: str) -> Source:
+    root, places = listed(config.places, key)
+    folders = [os.path.join(root, place) for place in places]
+    return open_saved(folders, config.split, config.label, config.image_column, key)
 
 
 OPENERS: dict[SourceKind, Callable[[DataConfig, str], Source]] = {
     "folder": _folder,
     "parquet": _parquet,
     "tar": _tar,
+    "arrow": _arrow,
     "hub": lambda config, _: open_hub(config),
     "embedded": lambda _, __: open_embedded(EMBEDDED_TRAIN),
 }

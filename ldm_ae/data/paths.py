@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import logging
+import os
 import re
 from collections import Counter
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 import fsspec
 
 from ldm_ae.data.formats import image_endings, unread_endings
 from ldm_ae.data.walk import walk
+from ldm_ae.files import printable
 
 _REMOTE_BLOCK = 2**16  # bytes asked for at once; the usual 5 MB would fetch what seeks skip
 
 _log = logging.getLogger(__name__)
 
 
-def find_images(folder: Path, key: str = "--images") -> list[Path]:
+def find_images(folder: Path, key: str = "--images", entered: set[str] | None = None) -> list[Path]:
     """The image files below a folder, in any layout, sorted; `walk` says what is passed over.
 
-    key: what the folder is called in messages, such as `data.path`. One log line counts pictures
-    of formats that are not opened. Raises ValueError for no folder, or none in it.
+    key: what the folder is called in messages, such as `data.path`. entered: as in `walk`. One log
+    line counts pictures of formats that are not opened. Raises ValueError for no folder, or none in
+    it.
     """
-    return find_files(folder, image_endings(), key)
+    return find_files(folder, image_endings(), key, entered)
 
 
-def find_files(folder: Path, endings: Collection[str], key: str) -> list[Path]:
+def find_files(
+    folder: Path, endings: Collection[str], key: str, entered: set[str] | None = None
+) -> list[Path]:
     """`find_images` for other files; endings: `.tar` and so on, in small letters."""
     if not folder.exists():
         raise ValueError(f"{key}={folder}: no such folder")
     if not folder.is_dir():
         raise ValueError(f"{key}={folder} is a file: give the folder that holds it")
-    found = walk(folder)
+    found = walk(folder, entered)
     files = [path for path in found.files if path.suffix.lower() in endings]
-    images = endings == image_endings()
-    passed_over = _passed_over(found.files) if images else ""
+    passed_over = _passed_over(found.files, endings)
     if found.unread:
         _log.warning("%d places cannot be read, such as %s", len(found.unread), found.unread[0])
     if found.returning:
         _log.warning(
-            "%d linked folders are not entered a second time, such as %s",
+            "%d folders are not entered a second time, such as %s",
             len(found.returning),
-            found.returning[0],
+            printable(str(found.returning[0])),
         )
     if passed_over:
-        _log.warning("%s: left out %s, which are not opened here", folder, passed_over)
-    if not files:
+        _log.warning("%s: left out %s", printable(str(folder)), passed_over)
+    if not files and folder not in found.returning:
+        images = endings == image_endings()
         kinds = " ".join(sorted(endings))
         what = f"image files, looked for at any depth ({kinds})" if images else f"{kinds} files"
         but = f"; it holds {passed_over}" if passed_over else ""
@@ -57,34 +63,66 @@ def find_files(folder: Path, endings: Collection[str], key: str) -> list[Path]:
     return files
 
 
-def _passed_over(files: list[Path]) -> str:
-    """How many pictures of each kind are not opened, with what would help."""
-    counts = Counter(path.suffix.lower() for path in files)
-    return ", ".join(
-        f"{counts[ending]} {ending}" + (f" ({remedy} reads them)" if remedy else "")
-        for ending, remedy in unread_endings().items()
-        if counts[ending]
-    )
+def _passed_over(files: list[Path], endings: Collection[str]) -> str:
+    """How many files of the same kind in another form there are, with what would help."""
+    if endings == image_endings():
+        counts = Counter(path.suffix.lower() for path in files)
+        others = {ending: counts[ending] for ending in unread_endings() if counts[ending]}
+        named = [
+            f"{number} {ending}"
+            + (f" ({remedy} reads them)" if (remedy := unread_endings()[ending]) else "")
+            for ending, number in others.items()
+        ]
+        return ", ".join(named) + " that are not opened here" if named else ""
+    packed = [
+        path for path in files if is_packed(path.name) and PurePath(path.stem).suffix in endings
+    ]
+    return f"{len(packed)} compressed ones ({packed[0].name}): unpack them" if packed else ""
 
 
-def shard_paths(pattern: str, suffix: str, key: str = "data.path") -> list[str]:
-    """The shards of a path, each once: a file, all below a folder, a glob, braces, or URLs.
+def listed(path: str | Sequence[str], key: str) -> tuple[str, list[str]]:
+    """What a path stands for: a root and the places below it.
+
+    A list is itself, a text file (`.txt`) its lines, relative to its folder. Raises ValueError for
+    a text file without any.
+    """
+    if not isinstance(path, str):
+        return "", list(path)
+    if not path.endswith(".txt") or not Path(path).is_file():
+        return "", [path]
+    lines = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    places = [os.fsdecode(line) for line in lines if line.strip()]
+    if not places:
+        raise ValueError(f"{key}={path} lists no paths: write one a line")
+    return str(Path(path).parent), places
+
+
+def shard_paths(path: str | Sequence[str], suffix: str, key: str = "data.path") -> list[str]:
+    """The shards of a path or list (`listed`), each once: files, all below folders, globs, braces,
+    URLs.
 
     `shards/{000..127}.tar` and `{a,b}/*.tar` are expanded as a shell does, and each of the
     results must exist. Raises ValueError naming `key` for what is not there.
     """
-    path = Path(pattern)
-    if path.is_dir():
-        return [str(found) for found in find_files(path, (suffix,), key)]
-    if path.is_file():
-        return [pattern]
-    files = []
-    for part in expand_braces(pattern, key):
-        matches = _matches(part)
-        if not matches:
-            raise ValueError(f"{key}={part}: no such file, folder or match")
-        files += matches
-    return list(dict.fromkeys(files))
+    root, places = listed(path, key)
+    entered: set[str] = set()
+    found: list[str] = []
+    for place in places:
+        pattern = place if "://" in place else os.path.join(root, place)
+        if os.path.isdir(pattern):
+            found += map(str, find_files(Path(pattern), (suffix,), key, entered))
+        elif os.path.isfile(pattern):
+            found.append(pattern)
+        else:
+            for part in expand_braces(pattern, key):
+                matches = _matches(part)
+                if not matches:
+                    raise ValueError(f"{key}={part}: no such file, folder or match")
+                found += matches
+    once: dict[str, str] = {}
+    for shard in found:
+        once.setdefault(shard if "://" in shard else os.path.realpath(shard), shard)
+    return list(once.values())
 
 
 def _matches(pattern: str) -> list[str]:
@@ -112,6 +150,11 @@ def expand_braces(pattern: str, key: str = "data.path") -> list[str]:
         raise ValueError(f"{key}={pattern}: {{{body}}} is neither a range {{000..127}} nor {{a,b}}")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [part for choice in choices for part in expand_braces(f"{head}{choice}{tail}", key)]
+
+
+def is_packed(name: str) -> bool:
+    """Whether a file's name says that it is compressed as a whole."""
+    return name.lower().endswith((".gz", ".tgz", ".bz2", ".xz", ".zst"))
 
 
 def open_binary(path: str) -> BinaryIO:

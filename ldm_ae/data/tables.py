@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,9 @@ import datasets
 
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Shard, Source
+
+# What `save_to_disk` writes beside its tables, and beside the folders of several splits.
+_STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,80 @@ class TableShard(Shard):
         return encoded_image(cell)
 
 
-def open_table(
+def open_tables(
     label: str,
-    table: datasets.Dataset,
+    tables: dict[str, datasets.Dataset],
     wanted: str | None,
     files_below: tuple[str, ...] = (),
 ) -> Source:
-    """Raises ValueError as `find_image_column`, and for a table without rows."""
-    column = find_image_column(table.features, wanted, label)
-    table = table.select_columns([column])
-    if isinstance(table.features[column], datasets.Image):
-        table = table.cast_column(column, datasets.Image(decode=False))
-    if len(table) == 0:
+    """The rows of tables, by what to call them. Raises ValueError as `find_image_column`, and for
+    tables without rows."""
+    filled = {name: table for name, table in tables.items() if len(table)}
+    if not filled:
         raise ValueError(f"{label} holds no rows")
-    return Source(label, (TableShard(label, table, column, files_below),))
+    column = find_image_column([(name, t.features) for name, t in filled.items()], wanted)
+    shards = []
+    for name, table in filled.items():
+        table = table.select_columns([column])
+        if isinstance(table.features[column], datasets.Image):
+            table = table.cast_column(column, datasets.Image(decode=False))
+        shards.append(TableShard(name, table, column, files_below))
+    return Source(label, tuple(shards))
+
+
+def open_saved(folders: list[str], split: str, label: str, wanted: str | None, key: str) -> Source:
+    """The folders that `datasets`' `save_to_disk` wrote. Raises ValueError for others, and as
+    `open_tables`."""
+    files = [file for folder in folders for file in _saved_files(Path(folder), split, key)]
+    tables = {}
+    for file in files:
+        try:
+            tables[str(file)] = datasets.Dataset.from_file(str(file))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file} cannot be read as an Arrow table: {error}") from error
+    return open_tables(label, tables, wanted)
+
+
+def _saved_files(folder: Path, split: str, key: str) -> Iterator[Path]:
+    """The Arrow files of a saved data set, or of one split of several."""
+    if not folder.is_dir():
+        raise ValueError(f"{key}={folder}: no such folder")
+    if (folder / _SPLITS).is_file():
+        splits = sorted(path.parent.name for path in folder.glob(f"*/{_STATE}"))
+        if split not in splits:
+            raise ValueError(f"data.split={split}: {key}={folder} has the splits {splits}")
+        folder = folder / split
+    if not (folder / _STATE).is_file():
+        raise ValueError(
+            f"{key}={folder} has no {_STATE}: give a folder that `save_to_disk` of the package"
+            " `datasets` wrote"
+        )
+    try:
+        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{folder / _STATE} does not list its tables: {error!r}") from error
+    for name in names:
+        if Path(name).name != name:
+            raise ValueError(f"{folder / _STATE} names a table outside of its folder: {name!r}")
+        yield folder / name
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote this folder."""
+    of_one = (folder / _STATE).is_file() and (folder / _INFO).is_file()
+    return of_one or (folder / _SPLITS).is_file()
+
+
+def require_cache(otherwise: str = "") -> None:
+    """Raise ValueError where the cache of `datasets`, which tables are copied to, cannot be
+    written: it would look as if the data could not be read. otherwise: another way out."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except OSError as error:
+        raise ValueError(
+            f"the cache of the package `datasets`, {cache}, cannot be written ({error.strerror}):"
+            f" set the variable HF_DATASETS_CACHE to a folder with room{otherwise}"
+        ) from error

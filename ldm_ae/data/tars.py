@@ -12,14 +12,17 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 
 from ldm_ae.data.bounds import BOUNDS, BrokenImageError
 from ldm_ae.data.formats import is_image_name
-from ldm_ae.data.paths import open_binary
+from ldm_ae.data.paths import is_packed, open_binary
 from ldm_ae.data.source import Item, Names, Shard, Source
+from ldm_ae.data.walk import is_hidden
 from ldm_ae.files import printable
 
 MAX_BYTES = 4 * BOUNDS.max_pixels  # of one encoded image: the largest one, uncompressed RGBA
@@ -77,15 +80,18 @@ def open_tars(paths: list[str], label: str, extension: str | None, key: str) -> 
     """The images of several shards, in order, their headers read.
 
     extension: which member of a sample is its image (`jpg`, `seg.png`, without regard to case);
-        by default the one that ends like an image file.
+        by default the one that ends like an image file. `*.jpg`: each member that ends so is one.
     Raises ValueError naming the shard for one that is missing, compressed, damaged or cut off,
     for samples with several images where `extension` does not choose, and for no image at all.
     """
     with ThreadPoolExecutor(16) as pool:  # mostly for the waiting of remote files
         shards = tuple(pool.map(lambda path: index_tar(path, extension), paths))
     if not any(len(shard) for shard in shards):
-        wanted = f"an extension {extension} (data.image_column)" if extension else "image suffixes"
-        raise ValueError(f"{key}={label} holds no images: {len(paths)} shards without {wanted}")
+        wanted = f"the extension {extension} of data.image_column" if extension else "image files"
+        raise ValueError(
+            f"{key}={label} holds no images: {len(paths)} shards without {wanted}; the first one"
+            f" has {_some_endings(paths[0])}"
+        )
     return Source(label, shards)
 
 
@@ -95,9 +101,9 @@ def index_tar(path: str, extension: str | None = None) -> TarShard:
         with open_binary(path) as file:
             found = _images(path, file, extension)
     except (OSError, tarfile.TarError) as error:
+        packed = "Unpack it" if is_packed(path) else "Write it anew"
         raise ValueError(
-            f"{path} cannot be read as an uncompressed tar shard: {error}. Write it anew, or take"
-            " it out of data.path"
+            f"{path} cannot be read as an uncompressed tar shard: {error}. {packed}, or take it out"
         ) from error
     names = Names(name.encode("utf-8", _ODD) for name, _, _ in found)
     places = np.array([place for _, *place in found], dtype=np.int64).reshape(-1, 2)
@@ -110,22 +116,43 @@ def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str,
     endings: dict[str, str] = {}
     for member in _members(file):
         match = _SAMPLE.fullmatch(member.name)
-        if match is None or not member.isreg() or member.issparse():
+        hidden = any(is_hidden(part) and part != ".." for part in PurePosixPath(member.name).parts)
+        if match is None or hidden or not member.isreg() or member.issparse():
             continue
         sample, ending = match[1], match[2].lower()
-        if extension is None:
+        if extension is not None and extension.startswith("*."):
+            if not f".{ending}".endswith(extension[1:].lower()):
+                continue
+            sample = member.name
+        elif extension is None:
             if not is_image_name(member.name):
                 continue
             if endings.setdefault(sample, ending) != ending:
-                raise ValueError(
-                    f"{path}: sample {sample} has the images .{endings[sample]} and .{ending}:"
-                    f" choose one with data.image_column={ending}"
-                )
+                raise ValueError(f"{path}: {_which(sample, endings[sample], ending)}")
         elif ending != extension.lower():
             continue
         # A path that comes again replaces the former one, as it would on extraction.
         found[sample] = (member.name, member.offset_data, member.size)
     return list(found.values())
+
+
+def _which(sample: str, first: str, second: str) -> str:
+    """What to do about two images of one sample: they are views of it, or its name has dots."""
+    kind = first.rpartition(".")[2]
+    dots = f", or, if each is a sample of its own, data.image_column=*.{kind}"
+    return (
+        f"sample {printable(sample)} has the images .{first} and .{second}: set"
+        f" data.image_column={first} or data.image_column={second}, whichever is to be trained on"
+        + (dots if second.endswith(f".{kind}") else "")
+    )
+
+
+def _some_endings(path: str) -> str:
+    """The endings of a shard's first members, for a message."""
+    with open_binary(path) as file:
+        names = (PurePosixPath(member.name).name for member in islice(_members(file), 1000))
+        found = sorted({"." + name.partition(".")[2] for name in names})
+    return ", ".join(printable(ending) for ending in found[:10]) or "no members"
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ldm_ae.files import printable
+
 # What systems keep beside the user's own files: thumbnails, resource forks, bins, snapshots.
 SYSTEM_NAMES = frozenset(
     (
@@ -23,7 +25,7 @@ SYSTEM_NAMES = frozenset(
 @dataclass
 class Walk:
     """files: below the folder, sorted, links to files among them.
-    returning: links to folders that were entered by another way, or hold the folder itself.
+    returning: folders that were entered by another way, and links to what holds the root itself.
     unread: what could not be read, and why: folders without permission, links to nothing."""
 
     files: list[Path] = field(default_factory=list)
@@ -37,12 +39,19 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in SYSTEM_NAMES
 
 
-def walk(root: Path) -> Walk:
+def walk(root: Path, entered: set[str] | None = None) -> Walk:
     """Every file below `root`. A folder that links lead to counts under its own name where it lies
-    below `root` too, else under the first link's."""
+    below `root` too, else under the first link's.
+
+    entered: the real paths of folders that are not entered again; those entered here are added.
+    """
     found = Walk()
     start = os.path.realpath(root)
-    entered = {start}
+    entered = set() if entered is None else entered
+    if start in entered:
+        found.returning.append(root)
+        return found
+    entered.add(start)
     folders, links = [(root, start)], list[Path]()
     while folders or links:
         if folders:
@@ -63,14 +72,16 @@ def walk(root: Path) -> Walk:
                     if inner not in entered:
                         entered.add(inner)
                         folders.append((place, inner))
+                    else:
+                        found.returning.append(place)
                 elif entry.is_dir():
                     links.append(place)
                 elif entry.is_file():
                     found.files.append(place)
                 elif entry.is_symlink():
-                    found.unread.append(f"{place}: the link leads nowhere")
+                    found.unread.append(f"{printable(str(place))}: the link leads nowhere")
             except OSError as error:  # links in a circle, a disk that fails
-                found.unread.append(f"{place}: {error.strerror}")
+                found.unread.append(f"{printable(str(place))}: {error.strerror}")
     found.files.sort()
     return found
 
@@ -80,5 +91,5 @@ def _entries(folder: Path, found: Walk) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
-        found.unread.append(f"{folder}: {error.strerror}")
+        found.unread.append(f"{printable(str(folder))}: {error.strerror}")
         return []

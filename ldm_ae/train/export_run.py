@@ -157,5 +157,7 @@ def _data_name(experiment: Experiment) -> str:
     data = experiment.data
     if data.kind == "embedded":
         return "the photos bundled with scikit-image"
-    name = data.name if data.kind == "hub" else Path(data.path or "").name
-    return f"{data.kind}: {name}"
+    if data.kind == "hub":
+        return f"hub: {data.name}"
+    places = (data.places,) if isinstance(data.places, str) else data.places
+    return f"{data.kind}: {', '.join(Path(place).name for place in places)}"

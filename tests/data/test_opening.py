@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import datasets
 import pytest
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import load_image
+from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import Data, open_data
 from ldm_ae.data.source import Item
+from ldm_ae.data.validation import validation_images
 
 
 def trained(config: DataConfig) -> list[Item]:
@@ -87,26 +90,6 @@ def test_tar_folder_glob_braces_and_file(
         assert name.endswith(f" {i:04d}.png")
 
 
-def test_hub_data_set_is_loaded_by_name(tmp_path: Path, make: SimpleNamespace) -> None:
-    make.shards(tmp_path / "p", [3, 2])  # `datasets` takes a local folder for a name
-    config = DataConfig(kind="hub", name=str(tmp_path / "p"), validation_count=2)
-    assert len(open_data(config).training) == 3
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_unreachable_hub_is_one_clear_error(
-    monkeypatch: pytest.MonkeyPatch, streaming: bool
-) -> None:
-    def offline(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(datasets, "load_dataset", offline)
-    monkeypatch.setattr(datasets, "load_dataset_builder", offline)
-    config = DataConfig(kind="hub", name="some/photos", streaming=streaming)
-    with pytest.raises(ValueError, match=r"data\.name=some/photos.*no route.*data\.kind=parquet"):
-        open_data(config)
-
-
 def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNamespace) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
@@ -114,7 +97,7 @@ def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNam
     cases: list[tuple[dict[str, Any], str]] = [
         ({"path": "gone"}, r"data\.path=.*gone: no such folder"),
         ({"path": "empty"}, r"data\.path=.*empty holds no image files"),
-        ({"path": "one.png"}, r"data\.path=.*one\.png is a file"),
+        ({"path": "bad.parquet"}, r"data\.path=.*bad\.parquet is a file"),
         ({"path": "gone", "kind": "parquet"}, r"data\.path=.*gone: no such"),
         ({"path": "empty", "kind": "parquet"}, r"empty holds no \.parquet files"),
         ({"path": "bad.parquet", "kind": "parquet"}, r"bad\.parquet cannot be read as parquet"),
@@ -130,3 +113,92 @@ def test_missing_empty_and_wrong_paths_are_named(tmp_path: Path, make: SimpleNam
     config = DataConfig(kind="embedded", validation_kind="folder", validation_path="gone")
     with pytest.raises(ValueError, match=r"data\.validation_path=gone"):
         open_data(config)
+
+
+def listing(root: Path, form: str, places: list[str]) -> str | tuple[str, ...]:
+    """As a list in YAML, or as a text file that names them relative to itself."""
+    if form == "list":
+        return tuple(str(root / place) for place in places)
+    endings = {"text": "\n", "windows text": "\r\n"}
+    text = endings[form].join([*places[:1], "", *places[1:]])
+    (root / "paths.txt").write_bytes(
+        (b"\xef\xbb\xbf" if form == "windows text" else b"") + text.encode()
+    )
+    return str(root / "paths.txt")
+
+
+FORMS = pytest.mark.parametrize("form", ["list", "text", "windows text"])
+
+
+@FORMS
+def test_several_folders_and_files_are_one_source(
+    tmp_path: Path, make: SimpleNamespace, form: str
+) -> None:
+    for name, number in (("a/0.png", 0), ("a/deep/1.png", 1), ("b/2.png", 2), ("3.png", 3)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        make.photo(number).save(tmp_path / name)
+    places = ["b", "3.png", "a", "a/deep", "gone.png"]
+    items = trained(DataConfig(path=listing(tmp_path, form, places), validation_count=0))
+    numbers = [2, 3, 0, 1]
+    assert len(items) == 5
+    for number, (name, path) in zip(numbers, items, strict=False):
+        assert name.endswith(f"{number}.png")
+        assert (load_image(path) == load_image(make.photo(number))).all()
+    assert items[-1][0].endswith("gone.png")  # found missing when it is read
+    held_out = DataConfig(path=listing(tmp_path, form, places), validation_count=2)
+    train, validation = names(open_data(held_out))
+    assert set(train) | set(validation) == {name for name, _ in items}
+    if form != "list":
+        assert items[0][0] == "b/2.png"
+
+
+@FORMS
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_several_shards_are_one_source(
+    tmp_path: Path, make: SimpleNamespace, form: str, kind: Any, streaming: bool
+) -> None:
+    write = make.tars if kind == "tar" else make.shards
+    write(tmp_path / "all", [2, 1, 2])
+    parts = [f"all/part-1.{kind}", f"all/part-0.{kind}", "all"]
+    config = DataConfig(
+        kind=kind, path=listing(tmp_path, form, parts), validation_count=0, streaming=streaming
+    )
+    found = [load_image(data) for _, data in trained(config)]
+    expected = [load_image(make.photo(i)) for i in (2, 0, 1, 3, 4)]
+    assert [(left == right).all() for left, right in zip(found, expected, strict=True)] == [
+        True
+    ] * 5
+
+
+def test_lists_of_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("\n \n")
+    with pytest.raises(ValueError, match=r"data\.path=.*none\.txt lists no paths"):
+        open_data(DataConfig(path=str(tmp_path / "none.txt")))
+    with pytest.raises(ValueError, match=r"data\.path is not set"):
+        DataConfig(path=())
+    with pytest.raises(ValueError, match=r"data\.path=.*gone: no such folder"):
+        open_data(DataConfig(path=("a.png", str(tmp_path / "gone"))))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_are_used(tmp_path: Path, make: SimpleNamespace) -> None:
+    odd = [b"caf\xe9.png", b"\xff\xfe/b.png", b"line\nbreak.png", b"x" * 246 + b".png"]
+    for number, name in enumerate(odd):
+        path = tmp_path / "in" / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(make.encoded(make.photo(number)))
+    config = DataConfig(path=str(tmp_path / "in"), size=16, num_workers=0, validation_count=1)
+    data = open_data(config)
+    assert len(validation_images(data)) == 1
+    batch = next(TrainLoader(data, 3, seed=0).batches())
+    assert batch.skipped == []
+    assert all(name.encode().decode().isprintable() for name in batch.names)
+    (tmp_path / "list.txt").write_bytes(b"in/caf\xe9.png\nin/\xff\xfe\n")
+    listed = trained(DataConfig(path=str(tmp_path / "list.txt"), validation_count=0))
+    assert [load_image(path).shape for _, path in listed] == [(40, 48, 3)] * 2
+    for place in (b"in/\xff\xfe", b"in/\xe9"):
+        with pytest.raises(ValueError, match=r"data\.path=.*is not UTF-8"):
+            DataConfig(path=str(tmp_path / os.fsdecode(place)))
+    (tmp_path / "link").symlink_to(tmp_path / os.fsdecode(b"in/\xff\xfe"))  # as it advises
+    assert len(trained(DataConfig(path=str(tmp_path / "link"), validation_count=0))) == 1

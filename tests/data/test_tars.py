@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
+import re
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from ldm_ae.data.config import DataConfig
 from ldm_ae.data.images import BrokenImageError, load_image
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
+from ldm_ae.data.paths import shard_paths
 from ldm_ae.data.tars import index_tar, open_tars
 
 
@@ -62,13 +65,21 @@ def test_every_tar_format_is_read(tmp_path: Path, form: int) -> None:
     assert shard.read(1) == b"one" * 999
 
 
-def test_several_images_of_a_sample_need_a_choice(tmp_path: Path, make: SimpleNamespace) -> None:
-    path = str(make.tar(tmp_path / "s.tar", [("0.jpg", b"photo"), ("0.seg.png", b"mask")]))
-    with pytest.raises(ValueError, match=r"sample 0 has .*\.jpg and \.seg\.png.*image_column="):
+@pytest.mark.parametrize("order", [1, -1])
+def test_several_images_of_a_sample_need_a_choice(
+    tmp_path: Path, make: SimpleNamespace, order: int
+) -> None:
+    members = [("0.jpg", b"photo"), ("0.seg.png", b"mask")][::order]
+    path = str(make.tar(tmp_path / "s.tar", members))
+    with pytest.raises(ValueError, match=r"sample 0 has .*whichever is to be trained on") as error:
         index_tar(path)
+    assert "*." not in str(error.value)
+    advised = set(re.findall(r"data\.image_column=(\S+?),? ", str(error.value) + " "))
+    assert advised == {"jpg", "seg.png"}
+    assert {index_tar(path, column).read(0) for column in advised} == {b"photo", b"mask"}
     assert index_tar(path, "jpg").read(0) == b"photo"
     assert index_tar(path, "SEG.PNG").read(0) == b"mask"
-    with pytest.raises(ValueError, match=r"holds no images: 1 shards without .*webp"):
+    with pytest.raises(ValueError, match=r"holds no images: .*webp.*has \.jpg, \.seg\.png$"):
         open_tars([path], "s.tar", "webp", "data.path")
 
 
@@ -182,3 +193,42 @@ def test_urls_are_read_by_fsspec(tmp_path: Path, make: SimpleNamespace) -> None:
     shard = index_tar("memory://tars/0.tar")
     assert (load_image(shard.read(2)) == load_image(make.photo(2))).all()
     memory.rm("/tars", recursive=True)
+
+
+@pytest.mark.parametrize("name", ["img_v1.{:04d}.jpg", "2024.05.{:02d}.JPG"])
+def test_dots_in_names_lead_to_all_pictures(
+    tmp_path: Path, make: SimpleNamespace, name: str
+) -> None:
+    members = [(name.format(i), b"%d" % i) for i in range(10)]
+    members.insert(3, ("img_v1.0003.json", b"{}"))
+    path = str(make.tar(tmp_path / "s.tar", members))
+    with pytest.raises(ValueError, match="each is a sample of its own") as error:
+        index_tar(path)
+    advised = str(error.value).rpartition("data.image_column=")[2]
+    assert advised == "*.jpg"
+    shard = index_tar(path, advised)
+    assert [shard.read(row) for row in range(len(shard))] == [b"%d" % i for i in range(10)]
+
+
+def test_hidden_members_are_passed_over(tmp_path: Path, make: SimpleNamespace) -> None:
+    hidden = ["__MACOSX/0.png", "a/.ipynb_checkpoints/0.png", "a/@eaDir/0.png", "a/._0.png"]
+    members = [(name, b"copy") for name in hidden] + [("../a/0.png", b"0"), ("./1.png", b"1")]
+    shard = index_tar(str(make.tar(tmp_path / "s.tar", members)))
+    assert [shard.read(row) for row in range(len(shard))] == [b"0", b"1"]
+
+
+@pytest.mark.parametrize(("suffix", "packed"), [(".tar.gz", gzip), (".tar.xz", lzma)])
+def test_compressed_shards_are_named_with_the_remedy(
+    tmp_path: Path, make: SimpleNamespace, suffix: str, packed: Any
+) -> None:
+    whole = make.tar(tmp_path / "whole", [("0.png", b"Z" * 512)]).read_bytes()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / f"s{suffix}").write_bytes(packed.compress(whole))
+    with pytest.raises(ValueError, match=rf"no \.tar files; .*1 compressed.*s{suffix}.*unpack"):
+        shard_paths(str(folder), ".tar")
+    with pytest.raises(ValueError, match=rf"s{suffix} cannot be read.*Unpack it"):
+        index_tar(str(folder / f"s{suffix}"))
+    (folder / "s.tar").write_bytes(packed.decompress((folder / f"s{suffix}").read_bytes()))
+    (found,) = shard_paths(str(folder), ".tar")
+    assert index_tar(found).read(0) == b"Z" * 512
