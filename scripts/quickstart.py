@@ -6,12 +6,17 @@ and reconstructions.png.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+# Threads that spin while they wait for others make a step twenty times slower on a busy machine.
+# The library reads this as torch loads it, here and in the training that is started below.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from accelerate.state import AcceleratorState

@@ -18,9 +18,8 @@ from ldm_ae.losses.gan_losses import (
     r1_penalty,
 )
 from ldm_ae.models.base import at_least_fp32
-from ldm_ae.train.non_finite import Evidence
 from ldm_ae.train.state import TrainState
-from ldm_ae.train.update import Terms, checked_update
+from ldm_ae.train.update import Evidence, Terms, checked_update
 
 
 def generator_factor(state: TrainState, step: int) -> float | None:

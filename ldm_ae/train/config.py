@@ -11,9 +11,9 @@ from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
 from ldm_ae.models.build import ModelConfig
 from ldm_ae.models.discrete import current_section
 from ldm_ae.train.non_finite import NonFinitePolicy
-from ldm_ae.train.schedules import LearningRateSchedule
 from ldm_ae.train.stages import Stage, require_growing
 
+LearningRateSchedule = Literal["constant", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 

@@ -6,8 +6,6 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
-from ldm_ae.train.schedules import ema_decay
-
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -35,3 +33,8 @@ class WeightAverage(Generic[Model]):
             else:
                 value.copy_(state[name])
         torch._foreach_lerp_(averaged, current, weight)
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """Decay of the averaged weights at a step: short memory at first, `decay` later."""
+    return min(decay, (1 + step) / (10 + step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -12,15 +13,14 @@ from ldm_ae.data.batch import Batch
 from ldm_ae.losses.equivariance import Transform, draw_transform, transformed
 from ldm_ae.noise import mix
 from ldm_ae.train.adversarial import adversarial_term, discriminator_step, generator_factor
+from ldm_ae.train.config import LearningRateSchedule
 from ldm_ae.train.non_finite import (
-    Evidence,
     NonFiniteError,
     quantizer_state,
     restore_quantizer,
 )
-from ldm_ae.train.schedules import learning_rate_factor
 from ldm_ae.train.state import TrainState
-from ldm_ae.train.update import Terms, checked_update
+from ldm_ae.train.update import Evidence, Terms, checked_update
 
 
 def train_step(state: TrainState, batches: list[Batch], step: int) -> Terms:
@@ -69,6 +69,26 @@ def set_learning_rates(state: TrainState, step: int) -> Terms:
             group["lr"] = (adversarial.lr or config.lr) * factor * own
             rates["learning_rate_discriminator"] = group["lr"]
     return rates
+
+
+def learning_rate_factor(
+    step: int,
+    total_steps: int,
+    warmup_steps: int,
+    schedule: LearningRateSchedule,
+    final_factor: float = 0.0,
+) -> float:
+    """Factor of the base learning rate for the update after `step` updates.
+
+    Linear warm-up to 1 over warmup_steps, then constant, or a half cosine down to final_factor at
+    total_steps.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:

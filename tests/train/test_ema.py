@@ -1,8 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
-from ldm_ae.train.ema import WeightAverage
-from ldm_ae.train.schedules import ema_decay
+from ldm_ae.train.ema import WeightAverage, ema_decay
 
 
 def test_average_against_a_slow_reference() -> None:
@@ -20,3 +20,8 @@ def test_average_against_a_slow_reference() -> None:
     assert int(average.model[1].num_batches_tracked) == 5
     assert not average.model.training
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
+
+
+def test_average_has_a_short_memory_at_first() -> None:
+    assert ema_decay(0, 0.999) == pytest.approx(0.1)
+    assert ema_decay(10**6, 0.999) == 0.999

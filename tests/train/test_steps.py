@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.train.steps import train_step
+from ldm_ae.train.steps import learning_rate_factor, train_step
 
 
 def test_accumulation_equals_the_larger_batch(make_state, make_batch, flat, float64) -> None:
@@ -78,6 +78,17 @@ def test_the_perceptual_term_alone_trains_the_decoder(make_state, flat) -> None:
 
 def test_perceptual_weight_zero_leaves_the_network_out(make_state) -> None:
     assert make_state().objective.perceptual is None
+
+
+def test_warmup_then_constant() -> None:
+    factors = [learning_rate_factor(step, 100, 4, "constant") for step in (0, 1, 3, 4, 99)]
+    assert factors == [0.25, 0.5, 1.0, 1.0, 1.0]
+
+
+def test_cosine_ends_at_the_final_factor() -> None:
+    assert learning_rate_factor(10, 110, 10, "cosine", 0.1) == 1.0
+    assert learning_rate_factor(60, 110, 10, "cosine", 0.1) == pytest.approx(0.55)
+    assert learning_rate_factor(110, 110, 10, "cosine", 0.1) == pytest.approx(0.1)
 
 
 def test_process_random_numbers_are_a_function_of_the_step(make_state, make_batch) -> None:
