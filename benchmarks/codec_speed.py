@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from ldm_ae.bench.command import make_parser, one_line_errors
+from ldm_ae.bench.command import finish, make_parser, one_line_errors
 from ldm_ae.bench.entropy_stage import analyse, measure, middle_crops
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.contents import Content
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
+from ldm_ae.data.reading import Reader
 from ldm_ae.pretrained import load_codec
 
 COLUMNS = {
@@ -41,11 +42,12 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     quality, samples, rows = arguments.quality, Samples(), []
+    reader = Reader()
     with one_line_errors():
         if not 0 <= quality < NUM_QUALITIES:
             raise ValueError(f"--quality {quality}: use 0 to {NUM_QUALITIES - 1}")
         codec = load_codec(arguments.model)
-        for image in middle_crops(arguments.images, arguments.count, arguments.side):
+        for image in middle_crops(arguments.images, arguments.count, arguments.side, reader):
             samples.add(torch.from_numpy(analyse(codec.model, image))[None])
         simple = Content(codec.model, fit(codec.model, samples, "factorised"))
         contents = {codec.prior.name: codec.content, simple.prior.name: simple}
@@ -58,6 +60,7 @@ def main() -> None:
     if arguments.out is not None:
         settings = {"side": arguments.side, "quality": quality, "threads": 1}
         write_json(arguments.out, {**settings, "rows": rows, **provenance()})
+    finish(reader)
 
 
 if __name__ == "__main__":

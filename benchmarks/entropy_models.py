@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
+from ldm_ae.bench.command import add_models, finish, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.entropy_stage import analyse, compare_priors, random_crops
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.convert.load import load
-from ldm_ae.data.images import load_image
 from ldm_ae.data.paths import find_images
+from ldm_ae.data.reading import Reader
 
 QUALITIES = (24, 32, 40, 46, 56)  # 46: a step of 0.14 deviations
 COLUMNS = {
@@ -46,24 +46,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="FILE.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    reader = Reader()
     with one_line_errors():
         if arguments.fit_images.resolve() == arguments.images.resolve():
             raise ValueError("--fit-images are the measured images: fit to others")
         if not all(0 <= quality < NUM_QUALITIES for quality in arguments.qualities):
             raise ValueError(f"--qualities: use 0 to {NUM_QUALITIES - 1}")
         folders = named_folders(arguments.model)
-        reports = [run(name, folder, arguments) for name, folder in folders.items()]
+        reports = [run(name, folder, arguments, reader) for name, folder in folders.items()]
     for report in reports:
         print(report["protocol"]["model"], format_table(report["rows"], COLUMNS), sep="\n")
     write_json(arguments.out, {"models": reports, "threads": 1, **provenance()})
+    finish(reader)
 
 
-def run(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def run(name: str, folder: Path, arguments: argparse.Namespace, reader: Reader) -> dict[str, Any]:
     model = load(folder)
-    crops = random_crops(arguments.fit_images, arguments.fit_count, arguments.fit_side)
+    crops = random_crops(arguments.fit_images, arguments.fit_count, arguments.fit_side, reader)
     fit_to = [analyse(model, image) for image in crops]
     paths = find_images(arguments.images)[: arguments.limit]
-    items = [analyse(model, load_image(path)) for path in tqdm(paths, "measure")]
+    items = [analyse(model, image) for _, image in reader.images(tqdm(paths, "measure"))]
     priors, rows = compare_priors(model, fit_to, items, arguments.qualities)
     protocol = {
         "model": name,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
+from ldm_ae.bench.command import add_models, finish, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.efficientnet import NAME, load_efficientnet
 from ldm_ae.bench.frechet import PROTOCOL, frechet_rows
 from ldm_ae.bench.image_codecs import use_one_thread
@@ -18,6 +18,7 @@ from ldm_ae.bench.model_coder import QUALITIES
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.rate_distortion import CODECS, open_coders
 from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.data.reading import Reader
 
 COLUMNS = {
     "name": "s",
@@ -41,8 +42,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     use_one_thread()
+    reader = Reader()
     with one_line_errors():
-        photos = list_photos(arguments.images, arguments.limit)
+        photos = list_photos(arguments.images, arguments.limit, reader)
         folders = named_folders(arguments.model)
         coders, _, missing = open_coders(folders, arguments.qualities, arguments.codecs)
         network = load_efficientnet()
@@ -54,6 +56,7 @@ def main() -> None:
     write_json(arguments.out, content | provenance())
     print(format_table(rows, COLUMNS))
     print(f"written: {arguments.out}")
+    finish(reader)
 
 
 if __name__ == "__main__":

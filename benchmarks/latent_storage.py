@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ldm_ae.bench.command import make_parser, one_line_errors
+from ldm_ae.bench.command import finish, make_parser, one_line_errors
 from ldm_ae.bench.latent_storage import (
     NUM_READS,
     ChannelRange,
@@ -24,6 +24,7 @@ from ldm_ae.bench.latent_storage import (
 from ldm_ae.bench.panel import add_panel_arguments, panel_of
 from ldm_ae.bench.photos import list_photos, to_tensor
 from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.data.reading import Reader
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.pretrained import load_codec
 from ldm_ae.viz.gallery import centre_crop
@@ -60,16 +61,18 @@ def main() -> None:
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES), help="ours")
     parser.add_argument("--limit", type=int, help="only the first N images")
     add_panel_arguments(parser)
+    reader = Reader()
     with one_line_errors():
-        run(parser.parse_args())
+        run(parser.parse_args(), reader)
+    finish(reader)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, reader: Reader) -> None:
     torch.set_num_threads(1)
     codec, side = load_codec(arguments.model), arguments.size
     if side % codec.model.downsampling_factor:
         raise ValueError(f"--size {side}: take a multiple of {codec.model.downsampling_factor}")
-    photos = list_photos(arguments.images, arguments.limit)
+    photos = list_photos(arguments.images, arguments.limit, reader)
     pictures = [centre_crop(photo.pixels(), side) for photo in photos]
     sizes = {picture.shape for picture in pictures}
     if sizes != {(side, side, 3)}:

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ldm_ae.bench.command import make_parser, one_line_errors
+from ldm_ae.bench.command import finish, make_parser, one_line_errors
 from ldm_ae.bench.image_codecs import TUNED, Format, PillowCoder, Variant, use_one_thread
 from ldm_ae.bench.measure import measure_coder
 from ldm_ae.bench.panel import add_panel_arguments, cpu_milliseconds, formats, panel_of
 from ldm_ae.bench.photos import list_photos, to_tensor
 from ldm_ae.bench.report import markdown_table, provenance, write_json
+from ldm_ae.data.reading import Reader
 
 QUALITIES: dict[Format, tuple[float, ...]] = {
     "jpeg": (5, 11, 22),
@@ -33,11 +34,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder from which a stopped run goes on")
     parser.add_argument("--limit", type=int, help="only the first N images")
     add_panel_arguments(parser)
+    reader = Reader()
     with one_line_errors():
         arguments = parser.parse_args()
         torch.set_num_threads(1)
         use_one_thread()
-        photos = list_photos(arguments.images, arguments.limit)
+        photos = list_photos(arguments.images, arguments.limit, reader)
         panel = panel_of(arguments)
         coders = [_coder(name) for name in arguments.codecs]
         total = sum(len(coder.points) for coder in coders) * len(photos)
@@ -56,6 +58,7 @@ def main() -> None:
         print(markdown_table(rows, {"name": "s", "bpp": ".3f"} | formats(panel.names)))
         for name, time in times.items():
             print(f"{name}: {time['see']:.0f} ms an image, {time['compare']:.0f} ms a comparison")
+    finish(reader)
 
 
 def _coder(format: Format) -> PillowCoder:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import ldm_ae
-from ldm_ae.bench.command import make_parser, one_line_errors
+from ldm_ae.bench.command import finish, make_parser, one_line_errors
 from ldm_ae.bench.perceptual_agreement import (
     COMPARED,
     LATENT_NOISE,
@@ -24,6 +24,7 @@ from ldm_ae.bench.perceptual_agreement import (
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.bench.unseen_distortions import FAMILIES
+from ldm_ae.data.reading import Reader
 from ldm_ae.losses.embedded import embedded_card
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import open_panel
@@ -40,12 +41,13 @@ def main() -> None:
     arguments = parser.parse_args()
     families, strengths = unseen_families(), {name: list(s) for name, (_, s) in FAMILIES.items()}
     networks = Networks(weights={"squeeze": arguments.weights} if arguments.weights else None)
+    reader = Reader()
     with one_line_errors():
         for folder in arguments.autoencoder:
             name = autoencoder_name(folder)
             families[name] = partial(noisy_reconstructions, ldm_ae.load(folder))
             strengths[name] = list(LATENT_NOISE)
-        photos = list_photos(arguments.images, arguments.limit)
+        photos = list_photos(arguments.images, arguments.limit, reader)
         if len(photos) < 3:
             raise ValueError(f"--images {arguments.images}: {len(photos)} photos, ranks need 3")
         panel = open_panel([REFERENCE, *COMPARED], networks)
@@ -65,6 +67,7 @@ def main() -> None:
     write_json(arguments.out, {"protocol": protocol, "rows": rows, "worst": worst} | provenance())
     print(format_table(rows, {"family": "s", **{key: ".3f" for key in keys}}))
     print(f"written to {arguments.out}")
+    finish(reader)
 
 
 def autoencoder_name(folder: str) -> str:

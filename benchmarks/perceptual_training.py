@@ -13,13 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ldm_ae.bench.command import make_parser, one_line_errors
+from ldm_ae.bench.command import finish, make_parser, one_line_errors
 from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.measure import measure_coder
 from ldm_ae.bench.panel import formats
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
+from ldm_ae.data.reading import Reader
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import open_panel
 
@@ -42,8 +43,9 @@ def main() -> None:
     arguments = parser.parse_args()
     networks, rows = Networks(weights={"squeeze": str(arguments.weights)}), []
     panel = open_panel(["psnr", "ssim", "lpips_squeeze"], networks)
+    reader = Reader()
     with one_line_errors():
-        photos = list_photos(arguments.images)
+        photos = list_photos(arguments.images, reader=reader)
         folders = {name: train(name, arguments) for name in OBJECTIVES}
         for name, folder in folders.items():
             report = measure_coder(RawLatents(name, load(folder)), photos, panel)
@@ -59,6 +61,7 @@ def main() -> None:
     }
     content = {"protocol": protocol, "gap_closed": closed, "rows": rows}
     write_json(arguments.out, content | provenance())
+    finish(reader)
 
 
 def train(name: str, arguments: argparse.Namespace) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
+from ldm_ae.bench.command import add_models, finish, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.equal_bytes import equal_bytes_rows
 from ldm_ae.bench.image_codecs import use_one_thread
 from ldm_ae.bench.model_coder import QUALITIES
@@ -20,6 +20,7 @@ from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.rate_distortion import CODECS, measure_all, open_coders, summarise
 from ldm_ae.bench.rd_summary import ANCHOR
 from ldm_ae.bench.report import write_json
+from ldm_ae.data.reading import Reader
 from ldm_ae.viz.gallery import save_gallery
 
 
@@ -43,14 +44,16 @@ def main() -> None:
         "--no-memory", action="store_true", help="do not start a process per codec to see its peak"
     )
     parser.add_argument("--threads", type=int, default=1, help="of torch; the others have one")
+    reader = Reader()
     with one_line_errors():
-        run(parser.parse_args())
+        run(parser.parse_args(), reader)
+    finish(reader)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, reader: Reader) -> None:
     torch.set_num_threads(arguments.threads)
     use_one_thread()
-    out, photos = arguments.out, list_photos(arguments.images, arguments.limit)
+    out, photos = arguments.out, list_photos(arguments.images, arguments.limit, reader)
     folders = named_folders(arguments.model)
     for name in sorted(set(arguments.anchors) - folders.keys() - CODECS.keys()):
         raise ValueError(f"--anchors {name}: neither a --model's name nor a codec")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
+from ldm_ae.bench.command import add_models, finish, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.panel import add_panel_arguments, formats, labels, measured, panel_of
 from ldm_ae.bench.photos import list_photos
@@ -26,6 +26,7 @@ from ldm_ae.bench.reconstruction import (
 )
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
+from ldm_ae.data.reading import Reader
 from ldm_ae.viz.rd_plots import save_rd_curves
 
 
@@ -40,20 +41,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--jpeg", type=int, nargs="*", default=JPEG_QUALITIES, metavar="QUALITY")
     parser.add_argument("--webp", type=int, nargs="*", default=WEBP_QUALITIES, metavar="QUALITY")
+    reader = Reader()
     with one_line_errors():
-        run(parser.parse_args())
+        run(parser.parse_args(), reader)
+    finish(reader)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace, reader: Reader) -> None:
     check(arguments)
     out, device = arguments.out, torch.device(arguments.device)
-    photos = list_photos(arguments.images, arguments.limit)
+    photos = list_photos(arguments.images, arguments.limit, reader)
     models = [
         RawLatents(name, load(folder, device=device), device)
         for name, folder in named_folders(arguments.model).items()
     ]
     sizes = [(item.model.downsampling_factor, item.model.latent_channels) for item in models]
-    pcas, missing = fit_pcas(sizes, arguments.train_images)
+    pcas, missing = fit_pcas(sizes, arguments.train_images, reader)
     codecs = [plain_codec("jpeg", *arguments.jpeg), plain_codec("webp", *arguments.webp)]
     panel = panel_of(arguments, device)
     rows = compare([*models, *pcas, *codecs], photos, panel)

@@ -8,10 +8,11 @@ Ends with 1 if a symbol differs.
 import sys
 from pathlib import Path
 
-from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
+from ldm_ae.bench.command import add_models, finish, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.bench.round_trip import LARGE, QUALITIES, WAYS, check_all, special_pictures
+from ldm_ae.data.reading import Reader
 
 
 def main() -> None:
@@ -22,8 +23,10 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help=f"a picture of {LARGE}, too")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    reader = Reader()
     with one_line_errors():
-        pictures = {p.name: p.pixels() for p in list_photos(arguments.images, arguments.limit)}
+        photos = list_photos(arguments.images, arguments.limit, reader)
+        pictures = {photo.name: photo.pixels() for photo in photos}
         pictures |= special_pictures()
         results = check_all(named_folders(arguments.model), pictures, arguments.large)
     for name, result in results.items():
@@ -35,6 +38,7 @@ def main() -> None:
         write_json(arguments.out, names | {"models": results} | provenance())
     if any(result["differing"] for result in results.values()):
         sys.exit(1)
+    finish(reader)
 
 
 if __name__ == "__main__":

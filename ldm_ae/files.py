@@ -14,7 +14,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is made if need be. After an error `path` is as it was and nothing is left over.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    stem = path.stem[:40]  # a name may be as long as names can be already
+    aside = path.with_name(f".{stem}.{os.getpid()}{path.suffix}")
     try:
         yield aside
         os.replace(aside, path)

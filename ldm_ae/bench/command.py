@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ldm_ae.data.reading import Reader
+
 
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser that a script's docstring describes."""
@@ -41,6 +43,12 @@ def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
             raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
         folders[name] = path
     return folders
+
+
+def finish(reader: Reader) -> None:
+    """The last line of a script: it ends with an error where the reader had to leave images out."""
+    with one_line_errors():
+        reader.finish()
 
 
 @contextlib.contextmanager

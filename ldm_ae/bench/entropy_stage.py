@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,8 +18,9 @@ from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.format.ladder import UNITS_PER_DEVIATION, step
 from ldm_ae.codec.priors.file import prior_bytes
-from ldm_ae.data.images import BrokenImageError, load_image, pad_to_multiple, to_float
+from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.data.paths import find_images
+from ldm_ae.data.reading import Reader
 from ldm_ae.models.base import Autoencoder
 
 
@@ -113,28 +115,25 @@ def analyse(model: Autoencoder, image: Pixels) -> np.ndarray:
     return found
 
 
-def middle_crops(folder: Path, count: int, side: int) -> list[Pixels]:
+def middle_crops(folder: Path, count: int, side: int, reader: Reader) -> list[Pixels]:
     """The middles of so many images that are large enough. Raises ValueError for none."""
+    images = (image for _, image in reader.images(find_images(folder)))
+    large = (image for image in images if min(image.shape[:2]) >= side)
     found: list[Pixels] = []
-    for path in find_images(folder):
-        try:
-            image = load_image(path) if len(found) < count else None
-        except BrokenImageError:
-            continue
-        if image is not None and min(image.shape[:2]) >= side:
-            top, left = ((size - side) // 2 for size in image.shape[:2])
-            found.append(image[top : top + side, left : left + side])
+    for image in islice(large, count):
+        top, left = ((size - side) // 2 for size in image.shape[:2])
+        found.append(image[top : top + side, left : left + side])
     if not found:
         raise ValueError(f"--images {folder}: has no image of {side} px or more")
     return found
 
 
-def random_crops(folder: Path, count: int, side: int) -> Iterator[Pixels]:
+def random_crops(folder: Path, count: int, side: int, reader: Reader) -> Iterator[Pixels]:
     """One crop each of so many images, spread evenly over the sorted names."""
     paths, rng = find_images(folder, "--fit-images"), np.random.default_rng(0)
     count = min(count, len(paths))
-    for index in tqdm(range(count), "crops"):
-        image = load_image(paths[index * len(paths) // count])
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
+    for _, image in reader.images(tqdm(chosen, "crops")):
         height, width = (min(size, side) for size in image.shape[:2])
         top = rng.integers(image.shape[0] - height + 1)
         left = rng.integers(image.shape[1] - width + 1)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ldm_ae.bench.coder import Pixels
 from ldm_ae.data.folder import EMBEDDED_VALIDATION, embedded_photos
-from ldm_ae.data.images import BrokenImageError, load_image
+from ldm_ae.data.images import load_image
 from ldm_ae.data.paths import find_images
+from ldm_ae.data.reading import Reader
 
 EMBEDDED = "embedded"
 
@@ -26,16 +27,16 @@ class Photo:
     path: Path
 
     def pixels(self) -> Pixels:
-        """Raises ValueError for a broken image: it is an error here, not a skip."""
-        try:
-            return load_image(self.path)
-        except BrokenImageError as error:
-            raise ValueError(f"{self.path}: {error}") from error
+        """Raises BrokenImageError, a ValueError, where it is not what it was when it was listed."""
+        return load_image(self.path)
 
 
-def list_photos(images: str | Path, limit: int | None = None) -> list[Photo]:
+def list_photos(
+    images: str | Path, limit: int | None = None, reader: Reader | None = None
+) -> list[Photo]:
     """The images under a folder, in any layout, sorted; or, for "embedded", the photos of
-    scikit-image that no training of this package sees. Raises ValueError if there are none."""
+    scikit-image that no training of this package sees. Each is opened once: the reader leaves out
+    what cannot be used. Raises ValueError if there are none."""
     if limit is not None and limit < 1:
         raise ValueError(f"--limit {limit}: measure at least 1 image")
     if str(images) == EMBEDDED:
@@ -43,7 +44,10 @@ def list_photos(images: str | Path, limit: int | None = None) -> list[Photo]:
     else:
         folder = Path(images)
         photos = [Photo(path.relative_to(folder).as_posix(), path) for path in find_images(folder)]
-    return photos[:limit]
+    usable = {path for path, _ in (reader or Reader()).images(p.path for p in photos[:limit])}
+    if not usable:
+        raise ValueError(f"--images {images}: none of its images can be used")
+    return [photo for photo in photos[:limit] if photo.path in usable]
 
 
 def pixel_digest(pixels: Pixels) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.measure import measure_coder
 from ldm_ae.bench.pca import PatchCovariance
 from ldm_ae.bench.photos import Photo
-from ldm_ae.data.images import BrokenImageError, load_image, to_float
+from ldm_ae.data.images import to_float
 from ldm_ae.data.paths import find_images
+from ldm_ae.data.reading import Reader
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.viz.rd_plots import Line
 
@@ -77,7 +77,7 @@ def _with_ratio(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_pcas(
-    sizes: Iterable[tuple[int, int]], train_images: Path | None
+    sizes: Iterable[tuple[int, int]], train_images: Path | None, reader: Reader
 ) -> tuple[list[RawLatents], dict[str, str]]:
     """A PCA for each latent size (f, c), fitted on the images of a folder; and by name why others
     could not be fitted."""
@@ -87,15 +87,11 @@ def fit_pcas(
         return [], dict.fromkeys(names.values(), reason)
     covariances = {f: PatchCovariance(f) for f, _ in names}
     num_images = 0
-    for path in tqdm(find_images(train_images, "--train-images"), unit="image", desc="fit PCA"):
-        try:
-            image = to_float(load_image(path))
-        except BrokenImageError as error:
-            tqdm.write(f"skipped {path}: {error}", file=sys.stderr)
-            continue
+    paths = find_images(train_images, "--train-images")
+    for _, image in reader.images(tqdm(paths, unit="image", desc="fit PCA")):
         num_images += 1
         for covariance in covariances.values():
-            covariance.update(image)
+            covariance.update(to_float(image))
     fitted, missing = [], {}
     for (f, c), name in names.items():
         try:

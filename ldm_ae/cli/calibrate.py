@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
-from ldm_ae.cli.options import add_model_options, model_options
+from ldm_ae.cli.options import add_bounds, add_model_options, model_options
 from ldm_ae.codec.codec import model_digest
 from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import PRIOR_FILE, earlier_prior, load_prior, save_prior
 from ldm_ae.convert.load import load, model_folder
+from ldm_ae.data.bounds import Bounds
 from ldm_ae.data.paths import find_images
+from ldm_ae.data.reading import Reader
 from ldm_ae.files import replacing
 from ldm_ae.models.base import Autoencoder
 
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="context",
         help="context codes smaller, factorised is fitted and decoded faster",
     )
+    add_bounds(parser)
     add_model_options(parser)
 
 
@@ -37,7 +40,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--max-images {arguments.max_images}: look at 1 image or more")
     model = load(arguments.model, **model_options(arguments))
     paths = find_images(arguments.images)
-    images = calibration_images(paths, model.image_channels, arguments.max_images, progress=True)
+    reader = Reader(model.image_channels, Bounds(arguments.max_pixels))
+    images = calibration_images(paths, reader, arguments.max_images, progress=True)
     prior = calibrate(model, images, arguments.prior)
     folder = model_folder(arguments.model, arguments.subfolder)
     kept = _keep_earlier(model, prior, folder)
@@ -45,6 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{path}: prior {prior.name!r}, {path.stat().st_size} bytes")
     if kept is not None:
         print(f"{kept}: the prior before, which .lae files written until now need")
+    reader.finish()
 
 
 def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None:

@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 from ldm_ae.cli.files import LAE, for_each_file, require_names
-from ldm_ae.cli.options import add_codec_options, model_options
+from ldm_ae.cli.options import add_bounds, add_codec_options, model_options
 from ldm_ae.codec.codec import DEFAULT_QUALITY
-from ldm_ae.codec.format.planes import open_picture
+from ldm_ae.data.bounds import Bounds
 from ldm_ae.data.formats import image_endings
+from ldm_ae.data.images import to_array
+from ldm_ae.data.reading import Reader
 from ldm_ae.files import replacing
 from ldm_ae.pretrained import load_codec
 
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality", type=int, help=f"0 (smallest) to 63 (finest); {DEFAULT_QUALITY} by default"
     )
     rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
+    add_bounds(parser)
     add_codec_options(parser)
 
 
@@ -29,11 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
     require_names(arguments.source, arguments.target, (LAE,))
     codec = load_codec(arguments.model, **model_options(arguments))
     codec.require_rate(arguments.quality, arguments.bpp)
-    num_bytes, num_pixels = 0, 0
+    num_bytes, num_pixels, reader = 0, 0, Reader(None, Bounds(arguments.max_pixels))
 
     def one(source: Path, target: Path) -> None:
         nonlocal num_bytes, num_pixels
-        image = open_picture(source)
+        image = to_array(reader.decode(source))
         data = codec.compress(image, arguments.quality, arguments.bpp)
         with replacing(target) as aside:
             aside.write_bytes(data)
@@ -43,4 +46,5 @@ def run(arguments: argparse.Namespace) -> None:
     done = for_each_file(arguments.source, arguments.target, image_endings(), LAE, one)
     if done.number:
         print(f"{done}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+    reader.finish()
     done.require_all()

@@ -14,6 +14,7 @@ from ldm_ae.bench.reconstruction import PROTOCOL, compare
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.cli.options import add_model_options, model_options
 from ldm_ae.convert.load import load
+from ldm_ae.data.reading import Reader
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.metrics.table import METRICS
 
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out
     if out is not None and (out.suffix != ".json" or out.is_dir()):
         raise ValueError(f"--out {out}: name a file that ends in .json")
-    photos = list_photos(arguments.images, arguments.limit)
+    reader = Reader()
+    photos = list_photos(arguments.images, arguments.limit, reader)
     options = model_options(arguments)
     model = load(arguments.model, **options)
     coder = RawLatents(arguments.model.resolve().name, model, options["device"])
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     if out is not None:
         protocol = PROTOCOL | {"metrics": panel.protocol()}
         write_json(out, {"protocol": protocol, "rows": [row]} | provenance())
+    reader.finish()
 
 
 def _table(row: Mapping[str, Any], panel: Panel) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldm_ae.data.paths import find_files
+from ldm_ae.files import printable
 
 LAE = ".lae"
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
@@ -68,24 +70,29 @@ def for_each_file(
 
 def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> None:
     """`one`, with the file's name in what it raises, and torch's lack of memory as MemoryError."""
+    name = printable(str(source))
     try:
         one(source, target)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise ValueError(f"{name}: {error}") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError(f"{name}: a file of this name cannot be made for it") from error
     except (MemoryError, RuntimeError) as error:
         # torch has a class for GPUs alone; CPUs' allocator raises RuntimeError.
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
             "can't allocate memory" not in str(error)
         ):
             raise
-        raise MemoryError(f"{source}: there is not enough memory for a picture this large") from (
+        raise MemoryError(f"{name}: there is not enough memory for a picture this large") from (
             error
         )
 
 
 def one_line(error: Exception) -> str:
     """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
 
 
 def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from ldm_ae.data.bounds import BOUNDS
+
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subfolder", help="of a pipeline's folder")
@@ -23,6 +25,15 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "variant": arguments.variant,
         "device": _device(arguments.device),
     }
+
+
+def add_bounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=BOUNDS.max_pixels,
+        help="leave out larger pictures (%(default)s)",
+    )
 
 
 def add_codec_options(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ def open_hub(config: DataConfig) -> Source:
         if not files:
             raise ValueError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
         if all(file.endswith(".tar") for file in files):
-            return open_tars(files, label, config.image_column, "data.name")
+            return open_tars(files, label, config.image_column, "data.name", 4 * config.max_pixels)
         raise ValueError(
             f"data.streaming=true: {name} is not stored as parquet or tar shards ({files[0]}): set "
             f"data.streaming=false, or name a parquet version of it"
@@ -61,6 +61,6 @@ def _asked(config: DataConfig, load: Callable[[], Loaded]) -> Loaded:
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise ValueError(
             f"data.name={config.name} (subset {config.subset}, split {config.split}) cannot be "
-            f"loaded from the hub: {error}. Check the name and the network, or download it and "
-            f"use data.kind=parquet or data.kind=folder."
+            f"loaded from the hub: {' '.join(str(error).split())}. Check the name and the network,"
+            " or download it and use data.kind=parquet or data.kind=folder."
         ) from error

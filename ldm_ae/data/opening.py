@@ -20,12 +20,24 @@ from ldm_ae.data.paths import listed, shard_paths
 from ldm_ae.data.source import Chosen, Source, TrainingImages
 from ldm_ae.data.tables import is_saved, open_saved
 from ldm_ae.data.tars import open_tars
+from ldm_ae.data.walk import walk
 
 
 def _folder(config: DataConfig, key: str) -> Source:
-    if isinstance(config.path, str) and is_saved(Path(config.path)):
-        raise ValueError(f"{key}={config.path} was written by `save_to_disk`: set data.kind=arrow")
-    return open_folder(config.places, config.label, key)
+    try:
+        return open_folder(config.places, config.label, key)
+    except ValueError as error:
+        kind = _kind_of(config.label)
+        raise ValueError(f"{error}" + (f". Set data.kind={kind}" if kind else "")) from error
+
+
+def _kind_of(path: str) -> SourceKind | None:
+    """Which other kind a path without images is of."""
+    if is_saved(Path(path)):
+        return "arrow"
+    names = [path, *(file.name for file in walk(Path(path)).files)]
+    found = [kind for kind in SHARDS if any(name.endswith(f".{kind}") for name in names)]
+    return found[0] if found else None
 
 
 def _parquet(config: DataConfig, key: str) -> Source:
@@ -35,7 +47,7 @@ def _parquet(config: DataConfig, key: str) -> Source:
 
 def _tar(config: DataConfig, key: str) -> Source:
     shards = shard_paths(config.places, ".tar", key)
-    return open_tars(shards, config.label, config.image_column, key)
+    return open_tars(shards, config.label, config.image_column, key, 4 * config.max_pixels)
 
 
 def _arrow(config: DataConfig, key: str) -> Source:
@@ -44,6 +56,7 @@ def _arrow(config: DataConfig, key: str) -> Source:
     return open_saved(folders, config.split, config.label, config.image_column, key)
 
 
+SHARDS: tuple[SourceKind, ...] = ("tar", "parquet")
 OPENERS: dict[SourceKind, Callable[[DataConfig, str], Source]] = {
     "folder": _folder,
     "parquet": _parquet,

@@ -64,20 +64,18 @@ def find_files(
 
 
 def _passed_over(files: list[Path], endings: Collection[str]) -> str:
-    """How many files of the same kind in another form there are, with what would help."""
-    if endings == image_endings():
-        counts = Counter(path.suffix.lower() for path in files)
-        others = {ending: counts[ending] for ending in unread_endings() if counts[ending]}
-        named = [
-            f"{number} {ending}"
-            + (f" ({remedy} reads them)" if (remedy := unread_endings()[ending]) else "")
-            for ending, number in others.items()
-        ]
-        return ", ".join(named) + " that are not opened here" if named else ""
-    packed = [
-        path for path in files if is_packed(path.name) and PurePath(path.stem).suffix in endings
-    ]
-    return f"{len(packed)} compressed ones ({packed[0].name}): unpack them" if packed else ""
+    """What a folder holds of the same kind in another form, with what would help."""
+    if endings != image_endings():
+        packed = [p for p in files if is_packed(p.name) and PurePath(p.stem).suffix in endings]
+        return f"{len(packed)} compressed ones ({packed[0].name}): unpack them" if packed else ""
+    counts = Counter(path.suffix.lower() for path in files)
+    named = []
+    for ending, remedy in unread_endings().items():
+        if counts[ending]:
+            named.append(
+                f"{counts[ending]} {ending}" + (f" ({remedy} reads them)" if remedy else "")
+            )
+    return ", ".join(named) + " that are not opened here" if named else ""
 
 
 def listed(path: str | Sequence[str], key: str) -> tuple[str, list[str]]:

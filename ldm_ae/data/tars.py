@@ -36,13 +36,14 @@ _SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # key, extension
 class TarShard(Shard):
     """Where the images of one tar file lie, in file order.
 
-    names: the members' paths. offsets, sizes: (N,) int64, in bytes.
+    names: the members' paths. offsets, sizes: (N,) int64, in bytes. max_bytes: of one image.
     """
 
     path: str
     names: Names
     offsets: np.ndarray
     sizes: np.ndarray
+    max_bytes: int = MAX_BYTES
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,8 +68,8 @@ class TarShard(Shard):
     def _payload(self, file: BinaryIO, row: int) -> bytes:
         """Raises BrokenImageError where the size is beyond reason, or the file got shorter."""
         size = int(self.sizes[row])
-        if size > MAX_BYTES:
-            raise BrokenImageError(f"{size} bytes is more than {MAX_BYTES}")
+        if size > self.max_bytes:
+            raise BrokenImageError(f"{size} bytes is more than {self.max_bytes} (max_pixels)")
         file.seek(int(self.offsets[row]))
         payload = file.read(size)
         if len(payload) < size:
@@ -76,7 +77,9 @@ class TarShard(Shard):
         return payload
 
 
-def open_tars(paths: list[str], label: str, extension: str | None, key: str) -> Source:
+def open_tars(
+    paths: list[str], label: str, extension: str | None, key: str, max_bytes: int = MAX_BYTES
+) -> Source:
     """The images of several shards, in order, their headers read.
 
     extension: which member of a sample is its image (`jpg`, `seg.png`, without regard to case);
@@ -85,7 +88,7 @@ def open_tars(paths: list[str], label: str, extension: str | None, key: str) -> 
     for samples with several images where `extension` does not choose, and for no image at all.
     """
     with ThreadPoolExecutor(16) as pool:  # mostly for the waiting of remote files
-        shards = tuple(pool.map(lambda path: index_tar(path, extension), paths))
+        shards = tuple(pool.map(lambda path: index_tar(path, extension, max_bytes), paths))
     if not any(len(shard) for shard in shards):
         wanted = f"the extension {extension} of data.image_column" if extension else "image files"
         raise ValueError(
@@ -95,7 +98,7 @@ def open_tars(paths: list[str], label: str, extension: str | None, key: str) -> 
     return Source(label, shards)
 
 
-def index_tar(path: str, extension: str | None = None) -> TarShard:
+def index_tar(path: str, extension: str | None = None, max_bytes: int = MAX_BYTES) -> TarShard:
     """One shard's index; errors as `open_tars`."""
     try:
         with open_binary(path) as file:
@@ -107,7 +110,7 @@ def index_tar(path: str, extension: str | None = None) -> TarShard:
         ) from error
     names = Names(name.encode("utf-8", _ODD) for name, _, _ in found)
     places = np.array([place for _, *place in found], dtype=np.int64).reshape(-1, 2)
-    return TarShard(path, names, places[:, 0], places[:, 1])
+    return TarShard(path, names, places[:, 0], places[:, 1], max_bytes)
 
 
 def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str, int, int]]:

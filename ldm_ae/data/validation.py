@@ -21,7 +21,7 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
     Empty where the config asks for no validation. An unusable image is left out and named in the
     log. Raises ValueError when images were asked for and none is usable.
     """
-    images, num_cut, config = [], 0, data.config
+    images, num_cut, problem, config = [], 0, "", data.config
     for name, encoded in data.validation.items():
         try:
             if isinstance(encoded, BrokenImageError):
@@ -30,6 +30,7 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
             view = centre_view(image, config)
         except BrokenImageError as error:
             _log.warning("validation image %s is left out: %s", name, error)
+            problem = problem or f"{name}: {error}"
             continue
         num_cut += has_further_frames(image)
         images.append((name, torch.from_numpy(view.copy()).permute(2, 0, 1).contiguous()))
@@ -37,7 +38,8 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
         _log.warning("of %d validation files only the first frame or page is used", num_cut)
     if not images and len(data.validation):
         raise ValueError(
-            "no validation image is usable: set data.validation_path to other images, or "
-            "data.validation_count=0"
+            f"none of {len(data.validation)} validation images is usable, the first one being"
+            f" {problem}. Set data.validation_path to others"
+            + ("" if config.validation_path else ", or data.validation_count=0")
         )
     return images

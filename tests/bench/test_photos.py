@@ -4,6 +4,7 @@ import pytest
 from skimage import data
 
 from ldm_ae.bench.photos import Photo, list_photos, pixel_digest, to_tensor
+from ldm_ae.data.reading import Reader
 
 PIXELS = data.astronaut()[:20, :30]
 
@@ -20,8 +21,17 @@ def test_photos_are_found_at_any_depth_in_order(photos: list[Photo], tmp_path: P
 
 def test_a_broken_image_is_named(photos: list[Photo]) -> None:
     photos[0].path.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    with pytest.raises(ValueError, match="b.png: "):
-        photos[0].pixels()
+    with pytest.raises(ValueError, match="no format that is opened"):
+        photos[0].pixels()  # it has become so since it was listed
+    folder, reader = photos[0].path.parent, Reader()
+    assert [photo.name for photo in list_photos(folder, reader=reader)] == [
+        photo.name for photo in photos[1:]
+    ]
+    assert [path.name for path in reader.broken] == [photos[0].path.name]
+    for photo in photos[1:]:
+        photo.path.write_bytes(b"")
+    with pytest.raises(ValueError, match="none of its images can be used"):
+        list_photos(folder)
 
 
 def test_the_digest_knows_pixels_and_shape() -> None:

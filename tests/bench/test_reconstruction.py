@@ -7,6 +7,7 @@ from skimage import data
 from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.photos import Photo
 from ldm_ae.bench.reconstruction import compare, fit_pcas, lines_of, missing_row, plain_codec
+from ldm_ae.data.reading import Reader
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
@@ -38,11 +39,11 @@ def test_a_row_for_each_point_with_its_images(photos: list[Photo], quick_panel: 
 def test_pcas_are_fitted_once_for_each_size_and_say_why_not(tmp_path: Path) -> None:
     Image.fromarray(data.coffee()[:40, :40]).save(tmp_path / "c.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    fitted, missing = fit_pcas([(4, 6), (4, 6), (8, 99)], tmp_path)
+    fitted, missing = fit_pcas([(4, 6), (4, 6), (8, 99)], tmp_path, Reader())
     assert [pca.name for pca in fitted] == ["pca-f4-c6"]
     assert fitted[0].facts()["num_fit_images"] == 1
     assert list(missing) == ["pca-f8-c99"] and "needs more than 99 patches" in missing["pca-f8-c99"]
-    fitted, missing = fit_pcas([(4, 6)], None)
+    fitted, missing = fit_pcas([(4, 6)], None, Reader())
     assert fitted == [] and "--train-images" in missing["pca-f4-c6"]
 
 

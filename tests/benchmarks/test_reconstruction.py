@@ -44,12 +44,14 @@ def test_the_report_of_a_whole_run(
     folders: Path, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(folders)
-    start(
-        SCRIPT,
+    (folders / "test" / "void.png").write_bytes(b"")
+    arguments = (
         *("--model", "mine=model", "--images", "test", "--train-images", "train"),
         *("--out", "out/table.json", "--weights", "missing", "--metrics", *METRICS),
         *("--jpeg", "10", "50", "--webp", "10"),
     )
+    with pytest.raises(SystemExit, match="error: 2 of 5 images were left out"):
+        start(SCRIPT, *arguments)
     printed = capsys.readouterr()
     assert sorted(path.name for path in (folders / "out").iterdir()) == ["table.json", "table.png"]
     report = json.loads((folders / "out" / "table.json").read_text())
@@ -68,7 +70,8 @@ def test_the_report_of_a_whole_run(
         assert row["psnr"] == pytest.approx(mean)
         assert row["name"] in printed.out
     assert report["rows"][1]["num_fit_images"] == 1
-    assert "broken.png" in printed.err
+    assert "left out: test/void.png" in printed.err
+    assert "left out: train/broken.png" in printed.err
 
 
 def test_without_training_images_the_pca_row_says_so(
@@ -94,7 +97,6 @@ def test_without_training_images_the_pca_row_says_so(
     [
         ({"--images": "nowhere"}, "--images=nowhere: no such folder"),
         ({"--images": "empty"}, "--images=empty holds no image"),
-        ({"--images": "train"}, "broken.png"),
         ({"--model": "empty"}, "empty has no config.json"),
         ({"--train-images": "test"}, "are the test images"),
         ({"--out": "table.txt"}, "name a file that ends in .json"),

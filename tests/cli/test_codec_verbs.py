@@ -1,4 +1,7 @@
+import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +166,55 @@ def test_mistakes_end_with_one_message_and_leave_nothing(
     before = sorted(work.rglob("*"))
     assert message in fail(line, capsys)
     assert sorted(work.rglob("*")) == before
+
+
+@pytest.mark.parametrize("verb", ["compress", "calibrate", "evaluate"])
+def test_broken_files_are_left_out_and_the_exit_code_says_so(
+    work: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in (("cut.png", Path("photos/a.png").read_bytes()[:300]), ("void.jpg", b"")):
+        (work / "photos" / name).write_bytes(content)
+    line = {
+        "compress": "compress photos packed --model kl",
+        "calibrate": "calibrate kl --images photos --prior factorised",
+        "evaluate": "evaluate kl photos --metrics psnr --out scores.json",
+    }[verb]
+    before = (work / "kl" / PRIOR_FILE).read_bytes()
+    assert main(line.split()) == 2
+    printed = capsys.readouterr().err
+    assert "2 of 5" in printed
+    for name in ("cut.png", "void.jpg"):
+        assert any(name in text for text in printed.splitlines())
+    if verb == "compress":
+        names = sorted(path.name for path in Path("packed").rglob("*.lae"))
+        assert names == ["a.lae", "b.lae", "c.lae"]
+    elif verb == "calibrate":
+        assert (work / "kl" / PRIOR_FILE).read_bytes() != before
+    else:
+        (row,) = json.loads((work / "scores.json").read_text())["rows"]
+        assert row["num_images"] == 3
+
+
+def test_further_frames_are_counted_and_large_pictures_have_a_switch(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 99)]
+    frames[0].save(work / "photos" / "moving.gif", save_all=True, append_images=frames[1:])
+    run("compress photos packed --model kl")
+    assert "of 1 files only the first frame or page was used" in capsys.readouterr().out
+    message = "compress photos/a.png large.lae --model kl --max-pixels 99"
+    assert "72x48 is more than 99 pixels (max_pixels)" in fail(message, capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_are_compressed_too(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = [os.fsdecode(b"caf\xe9.png"), "x" * 251 + ".png", "li\nne.png", "y" * 250 + ".jpeg"]
+    for name in odd:
+        shutil.copyfile("photos/a.png", work / "photos" / name)
+    (work / "photos" / odd[0].replace("caf", "bad")).write_bytes(b"")
+    assert main(["compress", "photos", "packed", "--model", "kl"]) == 2
+    assert "1 of 8 files failed" in capsys.readouterr().err
+    made = {path.stem for path in Path("packed").rglob("*.lae")}
+    assert made == {"a", "b", "c"} | {Path(name).stem for name in odd}
+    run("decompress packed back --model kl")
+    assert len(list(Path("back").rglob("*.png"))) == 7

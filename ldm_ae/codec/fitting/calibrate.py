@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from ldm_ae.codec.fitting.fit import Kind, fit_prior
 from ldm_ae.codec.priors.base import Prior
-from ldm_ae.data.images import load_image, pad_to_multiple, to_float
+from ldm_ae.data.images import pad_to_multiple, to_float
+from ldm_ae.data.reading import Reader
 from ldm_ae.models.base import Autoencoder
 
 MAX_SIDE = 512  # of the images that are looked at; larger ones show their middle
@@ -59,15 +60,11 @@ def calibrate(model: Autoencoder, images: Iterable[np.ndarray], kind: Kind = "fa
 
 
 def calibration_images(
-    paths: list[Path], channels: int, max_images: int, progress: bool = False
+    paths: list[Path], reader: Reader, max_images: int, progress: bool = False
 ) -> Iterator[np.ndarray]:
-    """The middles of so many of these files, in random order, uint8 (H, W, C). Raises ValueError
-    for a file that is no image."""
+    """The middles of so many of these files, in random order, uint8 (H, W, C); without those that
+    the reader has to leave out."""
     chosen = random.Random(0).sample(sorted(paths), min(max_images, len(paths)))
-    for path in tqdm(chosen, "images", disable=not progress):
-        try:
-            image = load_image(path, channels)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    for _, image in reader.images(tqdm(chosen, "images", disable=not progress)):
         top, left = (max(0, (size - MAX_SIDE) // 2) for size in image.shape[:2])
         yield image[top : top + MAX_SIDE, left : left + MAX_SIDE]

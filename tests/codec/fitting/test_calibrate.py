@@ -7,6 +7,7 @@ from PIL import Image
 
 from ldm_ae.codec.contents import Content
 from ldm_ae.codec.fitting.calibrate import Samples, calibrate, calibration_images, fit
+from ldm_ae.data.reading import Reader
 
 
 def test_samples_are_bounded_and_copied() -> None:
@@ -45,10 +46,11 @@ def test_images_are_a_random_choice_of_middles(tmp_path: Path) -> None:
     for index in range(6):
         paths.append(tmp_path / f"{index}.png")
         Image.fromarray(np.full((20, 700, 3), index, dtype=np.uint8)).save(paths[-1])
-    found = list(calibration_images(paths, 3, max_images=4))
+    found = list(calibration_images(paths, Reader(), max_images=4))
     assert [image.shape for image in found] == [(20, 512, 3)] * 4
     order = [int(image[0, 0, 0]) for image in found]
     assert len(set(order)) == 4 and order != sorted(order)
     (tmp_path / "0.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="0.png: "):
-        list(calibration_images(paths, 3, max_images=6))
+    reader = Reader()
+    assert len(list(calibration_images(paths, reader, max_images=6))) == 5
+    assert [path.name for path in reader.broken] == ["0.png"]
