@@ -40,7 +40,7 @@ def find_files(
     if not folder.exists():
         raise ValueError(f"{key}={folder}: no such folder")
     if not folder.is_dir():
-        raise ValueError(f"{key}={folder} is a file: give the folder that holds it")
+        raise ValueError(f"{key}={folder} is a file, no folder")
     found = walk(folder, entered)
     files = [path for path in found.files if path.suffix.lower() in endings]
     passed_over = _passed_over(found.files, endings)
@@ -72,9 +72,7 @@ def _passed_over(files: list[Path], endings: Collection[str]) -> str:
     named = []
     for ending, remedy in unread_endings().items():
         if counts[ending]:
-            named.append(
-                f"{counts[ending]} {ending}" + (f" ({remedy} reads them)" if remedy else "")
-            )
+            named.append(f"{counts[ending]} {ending}" + (f" (first {remedy})" if remedy else ""))
     return ", ".join(named) + " that are not opened here" if named else ""
 
 

@@ -107,9 +107,8 @@ def test_a_validation_source_needs_its_kind(tmp_path: Path, make: SimpleNamespac
 
 
 def test_plug_ins_are_installed_by_their_extras() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     packages = {"pillow_jxl": "pillow-jxl-plugin", "pillow_heif": "pillow-heif"}
     for _, module, extra in _PLUGINS.values():
         assert extras[extra][0].startswith(packages[module])

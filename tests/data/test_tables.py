@@ -55,7 +55,7 @@ def test_the_folder_kind_names_the_right_one(tmp_path: Path, make: SimpleNamespa
     table(make, 0, 2).save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict(train=table(make, 0, 2)).save_to_disk(str(tmp_path / "two"))
     for name in ("one", "two"):
-        with pytest.raises(ValueError, match=r"written by `save_to_disk`: set data\.kind=arrow"):
+        with pytest.raises(ValueError, match=r"holds no image files.*Set data\.kind=arrow$"):
             items(str(tmp_path / name), kind="folder")
         assert len(items(str(tmp_path / name))) == 2
 

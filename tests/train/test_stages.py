@@ -1,5 +1,6 @@
 import tarfile
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -72,9 +73,9 @@ def test_shards_are_indexed_once_in_a_whole_run(make_experiment, photos, tmp_pat
     indexed: list[str] = []
     index = tars.index_tar
 
-    def counted(path: str, extension: str | None) -> tars.TarShard:
+    def counted(path: str, *settings: Any) -> tars.TarShard:
         indexed.append(path)
-        return index(path, extension)
+        return index(path, *settings)
 
     monkeypatch.setattr(tars, "index_tar", counted)
     stages = "train.progressive=[{until_step: 1, size: 8}]"
