@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOWEST := .venv-lowest
-# Where pip is told to hold a package back, uv is, too.
+# Such as `-c FILE`, where the configuration of pip, which uv does not read, holds a package back.
 LOCK_ARGS ?=
 
 .PHONY: quickstart test lint types pytest test-lowest lock clean

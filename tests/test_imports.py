@@ -40,6 +40,8 @@ ONLY = {
     "pydantic": ("ldm_ae.config",),
     "yaml": ("ldm_ae.config",),
     "lpips": ("ldm_ae.losses",),
+    "packaging": ("ldm_ae.installed",),
+    "matplotlib": ("ldm_ae.viz", "ldm_ae.bench"),
     "constriction": ("ldm_ae.codec",),
     "datasets": ("ldm_ae.data",),
 }
