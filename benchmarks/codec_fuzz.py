@@ -1,4 +1,4 @@
-"""Damaged .lae files: each must give symbols or a ValueError, soon and in bounded memory.
+"""Damaged .lae files: each must give symbols or a UserError, soon and in bounded memory.
 
 python benchmarks/codec_fuzz.py --model DIR --model DIR --files 100000 --out FILE.json
 """

@@ -18,6 +18,7 @@ from ldm_ae.codec.contents import Content
 from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.pretrained import load_codec
 
 COLUMNS = {
@@ -45,7 +46,7 @@ def main() -> None:
     reader = Reader()
     with one_line_errors():
         if not 0 <= quality < NUM_QUALITIES:
-            raise ValueError(f"--quality {quality}: use 0 to {NUM_QUALITIES - 1}")
+            raise UserError(f"--quality {quality}: use 0 to {NUM_QUALITIES - 1}")
         codec = load_codec(arguments.model)
         for image in middle_crops(arguments.images, arguments.count, arguments.side, reader):
             samples.add(torch.from_numpy(analyse(codec.model, image))[None])

@@ -20,6 +20,7 @@ from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.convert.load import load
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 
 QUALITIES = (24, 32, 40, 46, 56)  # 46: a step of 0.14 deviations
 COLUMNS = {
@@ -49,9 +50,9 @@ def main() -> None:
     reader = Reader()
     with one_line_errors():
         if arguments.fit_images.resolve() == arguments.images.resolve():
-            raise ValueError("--fit-images are the measured images: fit to others")
+            raise UserError("--fit-images are the measured images: fit to others")
         if not all(0 <= quality < NUM_QUALITIES for quality in arguments.qualities):
-            raise ValueError(f"--qualities: use 0 to {NUM_QUALITIES - 1}")
+            raise UserError(f"--qualities: use 0 to {NUM_QUALITIES - 1}")
         folders = named_folders(arguments.model)
         reports = [run(name, folder, arguments, reader) for name, folder in folders.items()]
     for report in reports:

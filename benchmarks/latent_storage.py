@@ -25,6 +25,7 @@ from ldm_ae.bench.panel import add_panel_arguments, panel_of
 from ldm_ae.bench.photos import list_photos, to_tensor
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.pretrained import load_codec
 from ldm_ae.viz.gallery import centre_crop
@@ -71,12 +72,12 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
     torch.set_num_threads(1)
     codec, side = load_codec(arguments.model), arguments.size
     if side % codec.model.downsampling_factor:
-        raise ValueError(f"--size {side}: take a multiple of {codec.model.downsampling_factor}")
+        raise UserError(f"--size {side}: take a multiple of {codec.model.downsampling_factor}")
     photos = list_photos(arguments.images, arguments.limit, reader)
     pictures = [centre_crop(photo.pixels(), side) for photo in photos]
     sizes = {picture.shape for picture in pictures}
     if sizes != {(side, side, 3)}:
-        raise ValueError(f"--size {side}: some images are smaller: {sorted(sizes)}")
+        raise UserError(f"--size {side}: some images are smaller: {sorted(sizes)}")
     panel = panel_of(arguments)
     ways = [our_storage(codec, quality, side) for quality in arguments.qualities]
     latents = [codec.encode(picture).content for picture in pictures]

@@ -25,6 +25,7 @@ from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.bench.unseen_distortions import FAMILIES
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.losses.embedded import embedded_card
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import open_panel
@@ -49,7 +50,7 @@ def main() -> None:
             strengths[name] = list(LATENT_NOISE)
         photos = list_photos(arguments.images, arguments.limit, reader)
         if len(photos) < 3:
-            raise ValueError(f"--images {arguments.images}: {len(photos)} photos, ranks need 3")
+            raise UserError(f"--images {arguments.images}: {len(photos)} photos, ranks need 3")
         panel = open_panel([REFERENCE, *COMPARED], networks)
         rows = agreement(families, tqdm(photos, unit="photo"), panel)
     keys = [key for key in rows[0] if key != "family"]

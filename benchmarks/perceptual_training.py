@@ -21,6 +21,7 @@ from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import open_panel
 
@@ -80,7 +81,7 @@ def train(name: str, arguments: argparse.Namespace) -> Path:
     shutil.rmtree(run_dir, ignore_errors=True)
     command = [sys.executable, "-m", "ldm_ae", "train", "--config", CONFIG, *overrides]
     if subprocess.run(command).returncode:
-        raise ValueError(f"the training {name!r} failed")
+        raise UserError(f"the training {name!r} failed")
     return run_dir / "export"
 
 

@@ -21,6 +21,7 @@ from ldm_ae.bench.rate_distortion import CODECS, measure_all, open_coders, summa
 from ldm_ae.bench.rd_summary import ANCHOR
 from ldm_ae.bench.report import write_json
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.viz.gallery import save_gallery
 
 
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
     out, photos = arguments.out, list_photos(arguments.images, arguments.limit, reader)
     folders = named_folders(arguments.model)
     for name in sorted(set(arguments.anchors) - folders.keys() - CODECS.keys()):
-        raise ValueError(f"--anchors {name}: neither a --model's name nor a codec")
+        raise UserError(f"--anchors {name}: neither a --model's name nor a codec")
     coders, openers, missing = open_coders(folders, arguments.qualities, arguments.codecs)
     if not arguments.gallery_only:
         settings = {"reuse": arguments.reuse, "memory": not arguments.no_memory}

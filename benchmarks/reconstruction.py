@@ -27,6 +27,7 @@ from ldm_ae.bench.reconstruction import (
 from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.convert.load import load
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.viz.rd_plots import save_rd_curves
 
 
@@ -76,16 +77,16 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Raises ValueError for arguments that are wrong whatever the folders hold."""
+    """Raises UserError for arguments that are wrong whatever the folders hold."""
     out, device, train_images = arguments.out, arguments.device, arguments.train_images
     if out.suffix != ".json" or out.is_dir():
-        raise ValueError(f"--out {out}: name a file that ends in .json")
+        raise UserError(f"--out {out}: name a file that ends in .json")
     if device not in ("cpu", "cuda"):
-        raise ValueError(f"--device {device}: cpu or cuda")
+        raise UserError(f"--device {device}: cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no CUDA device here; use --device cpu")
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
     if train_images is not None and train_images.resolve() == Path(arguments.images).resolve():
-        raise ValueError(f"--train-images {train_images}: are the test images; fit PCA on others")
+        raise UserError(f"--train-images {train_images}: are the test images; fit PCA on others")
 
 
 if __name__ == "__main__":

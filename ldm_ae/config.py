@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ldm_ae.errors import UserError
+
 T = TypeVar("T")
 
 SHIPPED = Path(__file__).with_name("configs")
@@ -35,7 +37,7 @@ def find_config(given: str | Path) -> Path:
     """A YAML file, or the config of that name that ships with the package: `kl_f8`, and also
     `configs/kl_f8.yaml`, its place in the package, from whatever folder it is asked.
 
-    Raises ValueError, with the names that resemble it, for what is neither.
+    Raises UserError, with the names that resemble it, for what is neither.
     """
     path = Path(given)
     if path.is_file():
@@ -45,11 +47,11 @@ def find_config(given: str | Path) -> Path:
         return SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
     close = difflib.get_close_matches(path.stem, names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"those are {', '.join(names)}"
-    raise ValueError(f"config {given} is neither a file nor one that ships with ldm_ae; {hint}")
+    raise UserError(f"config {given} is neither a file nor one that ships with ldm_ae; {hint}")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in the YAML file that `find_config` finds, scalars as text; ValueError if it
+    """The mapping in the YAML file that `find_config` finds, scalars as text; UserError if it
     holds none."""
     path = find_config(path)
     return _mapping(path.read_text(encoding="utf-8"), str(path))
@@ -59,11 +61,11 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"{source} is not valid YAML: {error}") from error
+        raise UserError(f"{source} is not valid YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ValueError(f"{source} holds {type(content).__name__}, expected a mapping of keys")
+        raise UserError(f"{source} holds {type(content).__name__}, expected a mapping of keys")
     return content
 
 
@@ -72,22 +74,22 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise ValueError(f"override {override!r} is not of the form key.subkey=value")
+            raise UserError(f"override {override!r} is not of the form key.subkey=value")
         *parents, last = key.split(".")
         node = content
         for parent in parents:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
-                raise ValueError(f"override {override!r}: {parent!r} is a value, not a section")
+                raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
         try:
             node[last] = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
-            raise ValueError(f"override {override!r}: the value is not valid YAML") from error
+            raise UserError(f"override {override!r}: the value is not valid YAML") from error
     return content
 
 
 def build(schema: type[T], content: dict[str, Any], source: str) -> T:
-    """A dataclass from a nested mapping; ValueError lists every mistake by its dotted key.
+    """A dataclass from a nested mapping; UserError lists every mistake by its dotted key.
 
     A schema with a method `upgrade` first turns a mapping of earlier versions into today's.
     """
@@ -97,7 +99,7 @@ def build(schema: type[T], content: dict[str, Any], source: str) -> T:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:
         lines = [_explain(item, content) for item in error.errors()]
-        raise ValueError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+        raise UserError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
 def _dotted(location: tuple[Any, ...], content: Any) -> str:

@@ -23,7 +23,7 @@ def load_codec(
     """The codec of an export, or of any folder that `ldm_ae.load` opens and `ldm-ae calibrate` has
     given a `prior.safetensors`; the arguments are `load`'s. max_pixels: files of larger pictures
     are refused; lower it for files from strangers, since a header alone may ask for minutes of
-    work. Raises ValueError as `load`, and if the prior is missing, damaged or another model's."""
+    work. Raises UserError as `load`, and if the prior is missing, damaged or another model's."""
     model = load(folder, subfolder=subfolder, variant=variant, device=device)
     place = model_folder(Path(folder), subfolder)
     return Codec(model, load_prior(place), max_pixels, place)

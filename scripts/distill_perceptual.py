@@ -34,6 +34,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_ae.bench.report import hardware, write_json
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.losses.backbones import load_backbone
 from ldm_ae.losses.embedded import CARD_NAME, WEIGHTS_NAME, EmbeddedConfig, EmbeddedPerceptual
@@ -104,7 +105,7 @@ class Distillation:
 
     def _update(self, loss: Tensor) -> None:
         if not math.isfinite(loss.item()):
-            raise ValueError(
+            raise UserError(
                 f"loss is {loss.item()} at step {self.steps_done}: lower the learning rate"
             )
         step = self.steps_done % self.config.steps_per_stage
@@ -141,12 +142,12 @@ class Distillation:
             torch.save(state, aside)
 
     def load(self, path: Path) -> None:
-        """Raises ValueError if there is no checkpoint or it was made with other settings."""
+        """Raises UserError if there is no checkpoint or it was made with other settings."""
         if not path.exists():
-            raise ValueError(f"--resume: there is no {path}")
+            raise UserError(f"--resume: there is no {path}")
         state = torch.load(path, weights_only=True)
         if state["config"] != asdict(self.config):
-            raise ValueError(f"--resume: {path} was made with other settings: {state['config']}")
+            raise UserError(f"--resume: {path} was made with other settings: {state['config']}")
         self.steps_done, self.seconds = state["steps_done"], state["seconds"]
         self.student.load_state_dict(state["student"])
         self.adapters.load_state_dict(state["adapters"])
@@ -222,7 +223,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     if arguments.steps < 2 or arguments.steps % 2:
-        raise ValueError(f"--steps {arguments.steps}: must be even, half for each stage")
+        raise UserError(f"--steps {arguments.steps}: must be even, half for each stage")
     config = DistillConfig(steps_per_stage=arguments.steps // 2, seed=arguments.seed)
     photos = load_photos(arguments.images, config.crop_size)
     held_out = load_photos(arguments.validation, CROP_SIZE) if arguments.validation else []
@@ -239,5 +240,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except UserError as error:
         raise SystemExit(f"error: {error}") from error

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "ldm_ae"
 
 # From the ground up. Each may import what stands above it in this list, never what is below.
 FLOORS = (
+    "errors",
     "installed",
     "files",
     "distributed",

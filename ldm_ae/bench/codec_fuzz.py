@@ -1,4 +1,4 @@
-"""Damaged .lae files: each must give symbols or a ValueError, soon and in bounded memory.
+"""Damaged .lae files: each must give symbols or a UserError, soon and in bounded memory.
 
 Files of a few pictures are mutated, cut, lengthened and spliced; every second one gets a checksum
 that suits it, and every fourth a plausible header, too, so that what lies behind them is reached.
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm_ae.codec.codec import Codec
+from ldm_ae.errors import UserError
 from ldm_ae.pretrained import load_codec
 
 SECONDS_PER_FILE = 5.0
@@ -49,7 +50,7 @@ def load_and_fuzz(folder: Path, num_files: int, seed: int, max_pixels: int) -> O
 
 def fuzz(codec: Codec, num_files: int, seed: int) -> Outcome:
     """Try so many damaged files. Raises AssertionError for a file whose checksum is false and that
-    decodes all the same, and for one that takes too long; any error but ValueError passes."""
+    decodes all the same, and for one that takes too long; any error but UserError passes."""
     rng = np.random.default_rng(seed)
     whole = pictures(codec)
     outcome = Outcome(num_files)
@@ -64,7 +65,7 @@ def fuzz(codec: Codec, num_files: int, seed: int) -> Outcome:
         start = time.perf_counter()
         try:
             codec.unpack(data)
-        except ValueError as error:
+        except UserError as error:
             refused[kind(str(error))] += 1
         else:
             assert sealed or data in whole, f"file {index} of seed {seed} was not refused"

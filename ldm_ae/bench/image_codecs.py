@@ -18,6 +18,7 @@ import numpy as np
 from PIL import AvifImagePlugin, Image, features
 
 from ldm_ae.bench.coder import Pixels, Point
+from ldm_ae.errors import UserError
 
 RAW_BITS_PER_PIXEL = 24
 
@@ -28,7 +29,7 @@ FEATURES = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "jpeg2000": "jpg_2000
 JXL_PACKAGE = "pillow-jxl-plugin"
 
 
-class MissingCodecError(ValueError):
+class MissingCodecError(UserError):
     """A codec cannot be had here; the message says what it needs."""
 
 
@@ -70,7 +71,7 @@ class PillowCoder:
     """A format, in all its tuned variants by default. The quality of a point is 0 to 100; for
     JPEG 2000 it is the bits per pixel to spend, above 0, at most 24.
 
-    Raises MissingCodecError for a format that cannot be had here, ValueError for a quality out of
+    Raises MissingCodecError for a format that cannot be had here, UserError for a quality out of
     range.
     """
 
@@ -106,11 +107,9 @@ class PillowCoder:
 
     def _require(self, quality: float) -> None:
         if self.format == "jpeg2000" and not 0 < quality <= RAW_BITS_PER_PIXEL:
-            raise ValueError(
-                f"jpeg2000 quality={quality}: give bits per pixel, above 0, at most 24"
-            )
+            raise UserError(f"jpeg2000 quality={quality}: give bits per pixel, above 0, at most 24")
         if not 0 <= quality <= 100:
-            raise ValueError(f"{self.format} quality={quality}: give 0 to 100")
+            raise UserError(f"{self.format} quality={quality}: give 0 to 100")
 
 
 def require_format(format: Format) -> None:

@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 
 from ldm_ae.codec.codec import Analysis, Codec
 from ldm_ae.data.images import to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Original, Scores, mean_scores
 from ldm_ae.metrics.table import METRICS
 
@@ -102,10 +103,10 @@ def storages(shape: tuple[int, int, int], channels: ChannelRange) -> list[Storag
 
 
 def our_storage(codec: Codec, quality: int, size: int) -> Storage:
-    """The codec's files, of latents of images of `size` pixels a side. Raises ValueError for a
+    """The codec's files, of latents of images of `size` pixels a side. Raises UserError for a
     codec of code indices."""
     if codec.content.discrete:
-        raise ValueError("a model of code indices has no latents to store")
+        raise UserError("a model of code indices has no latents to store")
 
     def save_ours(latents: Latents) -> bytes:
         # To the nearest: training wants the latents, not what looks best for the bits.

@@ -14,6 +14,7 @@ from torch import Tensor
 from ldm_ae.bench.coder import Pixels, Point
 from ldm_ae.bench.pca import PatchPCA
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 
@@ -34,9 +35,9 @@ class RawLatents:
         device: torch.device | str = "cpu",
         **facts: Any,
     ) -> None:
-        """facts: what else to say of it. Raises ValueError for a model of other than RGB."""
+        """facts: what else to say of it. Raises UserError for a model of other than RGB."""
         if isinstance(model, Autoencoder) and model.image_channels != 3:
-            raise ValueError(f"{name} has {model.image_channels} image channels, RGB needs 3")
+            raise UserError(f"{name} has {model.image_channels} image channels, RGB needs 3")
         self.name, self.device = name, device
         self.model: Any = model
         self.identity: dict[str, Any] = {}
@@ -59,7 +60,7 @@ class RawLatents:
 
     @torch.inference_mode()
     def decode(self, file: bytes, point: Point = points[0]) -> Pixels:
-        """Raises ValueError if the decoded image is not finite."""
+        """Raises UserError if the decoded image is not finite."""
         width, height = _SIZE.unpack_from(file)
         payload, factor = file[_SIZE.size :], self.model.downsampling_factor
         h, w = -(-height // factor), -(-width // factor)
@@ -71,7 +72,7 @@ class RawLatents:
             codes = torch.from_numpy(unpack_codes(payload, h * w, self.num_codes))
             images = self.model.decode_indices(codes.view(1, h, w).to(self.device))
         if not torch.isfinite(images).all():
-            raise ValueError(f"{self.name}: a reconstruction is not finite: check the weights")
+            raise UserError(f"{self.name}: a reconstruction is not finite: check the weights")
         decoded: Pixels = to_uint8(images)[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
         return decoded
 

@@ -16,6 +16,7 @@ from typing import Any
 from ldm_ae.bench.coder import Coder, Pixels, Point
 from ldm_ae.bench.photos import Photo, pixel_digest, to_tensor
 from ldm_ae.bench.report import write_json
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Original, Panel, Scores, mean_scores
 from ldm_ae.metrics.table import METRICS
 
@@ -31,7 +32,7 @@ NUMBERS = (
 
 def measure_point(coder: Coder, point: Point, pixels: Pixels, original: Original) -> dict[str, Any]:
     """Bytes, bpp, scores and times of one image; `original` is of its pixels. A metric that is
-    None has its entry under `reasons`. Raises ValueError if the image comes back otherwise sized.
+    None has its entry under `reasons`. Raises UserError if the image comes back otherwise sized.
     """
     wall, cpu = time.perf_counter(), cpu_seconds()
     file = coder.encode(pixels, point)
@@ -39,7 +40,7 @@ def measure_point(coder: Coder, point: Point, pixels: Pixels, original: Original
     decoded = coder.decode(file, point)
     wall_decoded, cpu_decoded = time.perf_counter(), cpu_seconds()
     if decoded.shape != pixels.shape:
-        raise ValueError(f"{coder.name}: {pixels.shape} came back as {decoded.shape}")
+        raise UserError(f"{coder.name}: {pixels.shape} came back as {decoded.shape}")
     (scores,) = original.scores(to_tensor(decoded))
     return {
         "variant": point.variant,

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ldm_ae.data.images import pad_to_multiple
+from ldm_ae.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class PatchPCA:
 
 
 def to_patches(images: Tensor, patch_size: int) -> Tensor:
-    """(B, C, H, W) -> (B, H/f, W/f, C f f). Raises ValueError if f does not divide H and W."""
+    """(B, C, H, W) -> (B, H/f, W/f, C f f). Raises UserError if f does not divide H and W."""
     f, (height, width) = patch_size, images.shape[2:]
     if height % f or width % f:
-        raise ValueError(f"image size {height}x{width} is not divisible by the patch size {f}")
+        raise UserError(f"image size {height}x{width} is not divisible by the patch size {f}")
     return rearrange(images, "b c (h i) (w j) -> b h w (c i j)", i=f, j=f)
 
 
@@ -101,15 +102,15 @@ class PatchCovariance:
     def fit(self, num_components: int) -> PatchPCA:
         """The PCA of what was gathered.
 
-        Raises ValueError for more components than a patch has values, or than patches seen.
+        Raises UserError for more components than a patch has values, or than patches seen.
         """
         dim = len(self.mean)
         if not 1 <= num_components <= dim:
-            raise ValueError(
+            raise UserError(
                 f"num_components={num_components}: a patch has {dim} values, keep 1 to {dim}"
             )
         if self.count <= num_components:
-            raise ValueError(
+            raise UserError(
                 f"PCA of {num_components} components needs more than {num_components} patches "
                 f"of {self.patch_size} x {self.patch_size}; got {self.count}: give more images"
             )
@@ -119,13 +120,13 @@ class PatchCovariance:
 
 
 def fit_patch_pca(images: Iterable[Tensor], patch_size: int, num_components: int) -> PatchPCA:
-    """PCA over batches of (B, C, H, W) images. Raises ValueError if there are too few patches."""
+    """PCA over batches of (B, C, H, W) images. Raises UserError if there are too few patches."""
     covariance: PatchCovariance | None = None
     for batch in images:
         covariance = covariance or PatchCovariance(patch_size, batch.shape[1])
         covariance.update(batch)
     if covariance is None:
-        raise ValueError("PCA was given no image to fit")
+        raise UserError("PCA was given no image to fit")
     return covariance.fit(num_components)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae.bench.coder import Coder, Pixels, Point
+from ldm_ae.errors import UserError
 
 STATUS = Path("/proc/self/status")
 MEANING = (
@@ -63,7 +64,7 @@ def _resident(key: str) -> float:
         name, _, value = line.partition(":")
         if name == key:
             return int(value.split()[0]) / 1024
-    raise ValueError(f"{STATUS} has no {key}")
+    raise UserError(f"{STATUS} has no {key}")
 
 
 def _unknown(reason: str) -> dict[str, Any]:

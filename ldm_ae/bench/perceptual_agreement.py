@@ -19,6 +19,7 @@ from ldm_ae.bench.coder import Pixels
 from ldm_ae.bench.photos import Photo, to_tensor
 from ldm_ae.bench.unseen_distortions import FAMILIES
 from ldm_ae.data.images import to_float, to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
@@ -61,10 +62,10 @@ def noisy_reconstructions(model: Autoencoder, photo: Pixels) -> list[Pixels]:
 def agreement(
     families: Mapping[str, Family], photos: Iterable[Photo], panel: Panel
 ) -> list[dict[str, Any]]:
-    """A row for each family. panel: of the reference and the compared metrics. Raises ValueError
+    """A row for each family. panel: of the reference and the compared metrics. Raises UserError
     for one that cannot be had."""
     for name, reason in panel.reasons.items():
-        raise ValueError(f"{METRICS[name].label} is needed: {reason}")
+        raise UserError(f"{METRICS[name].label} is needed: {reason}")
     found: dict[str, dict[str, list[list[float]]]] = {
         family: {name: [] for name in panel.names} for family in families
     }
@@ -77,7 +78,7 @@ def agreement(
                 sign = -1 if METRICS[name].higher_is_better else 1  # as a distance
                 values = [score.values[name] for score in scores]
                 if None in values:
-                    raise ValueError(f"{photo.name}, {family}: {scores[0].reasons}")
+                    raise UserError(f"{photo.name}, {family}: {scores[0].reasons}")
                 found[family][name].append([sign * (value or 0.0) for value in values])
     return [{"family": family} | correlations(values) for family, values in found.items()]
 

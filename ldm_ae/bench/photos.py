@@ -15,6 +15,7 @@ from ldm_ae.data.folder import EMBEDDED_VALIDATION, embedded_photos
 from ldm_ae.data.images import load_image
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 
 EMBEDDED = "embedded"
 
@@ -27,7 +28,7 @@ class Photo:
     path: Path
 
     def pixels(self) -> Pixels:
-        """Raises BrokenImageError, a ValueError, where it is not what it was when it was listed."""
+        """Raises BrokenImageError, a UserError, where it is not what it was when it was listed."""
         return load_image(self.path)
 
 
@@ -36,9 +37,9 @@ def list_photos(
 ) -> list[Photo]:
     """The images under a folder, in any layout, sorted; or, for "embedded", the photos of
     scikit-image that no training of this package sees. Each is opened once: the reader leaves out
-    what cannot be used. Raises ValueError if there are none."""
+    what cannot be used. Raises UserError if there are none."""
     if limit is not None and limit < 1:
-        raise ValueError(f"--limit {limit}: measure at least 1 image")
+        raise UserError(f"--limit {limit}: measure at least 1 image")
     if str(images) == EMBEDDED:
         photos = [Photo(path.name, path) for path in embedded_photos(EMBEDDED_VALIDATION)]
     else:
@@ -46,7 +47,7 @@ def list_photos(
         photos = [Photo(path.relative_to(folder).as_posix(), path) for path in find_images(folder)]
     usable = {path for path, _ in (reader or Reader()).images(p.path for p in photos[:limit])}
     if not usable:
-        raise ValueError(f"--images {images}: none of its images can be used")
+        raise UserError(f"--images {images}: none of its images can be used")
     return [photo for photo in photos[:limit] if photo.path in usable]
 
 

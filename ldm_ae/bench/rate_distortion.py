@@ -30,6 +30,7 @@ from ldm_ae.bench.rd_summary import (
 )
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.bench.vvc import VVCCoder
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.viz.rd_plots import Line, save_rd_curves
 
@@ -57,12 +58,12 @@ def open_coders(
 ) -> tuple[dict[str, Coder], dict[str, Opener], dict[str, str]]:
     """Coders of the models and codecs, what opens each anew, and why others cannot be had here.
 
-    Raises ValueError for a model that is named as a codec is, and if nothing is left.
+    Raises UserError for a model that is named as a codec is, and if nothing is left.
     """
     openers: dict[str, Opener] = {}
     for name, folder in folders.items():
         if name in CODECS:
-            raise ValueError(
+            raise UserError(
                 f"--model {name}={folder}: {name} is a codec's name; say --model"
                 f" OTHER_NAME={folder}"
             )
@@ -76,7 +77,7 @@ def open_coders(
         except MissingCodecError as error:
             missing[name] = str(error)
     if not coders:
-        raise ValueError("nothing to measure: no --model, and none of the --codecs can be had here")
+        raise UserError("nothing to measure: no --model, and none of the --codecs can be had here")
     return coders, openers, missing
 
 

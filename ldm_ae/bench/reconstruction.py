@@ -17,6 +17,7 @@ from ldm_ae.bench.photos import Photo
 from ldm_ae.data.images import to_float
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.viz.rd_plots import Line
 
@@ -96,7 +97,7 @@ def fit_pcas(
     for (f, c), name in names.items():
         try:
             fitted.append(RawLatents(name, covariances[f].fit(c), num_fit_images=num_images))
-        except ValueError as error:
+        except UserError as error:
             missing[name] = str(error)
     return fitted, missing
 

@@ -61,7 +61,7 @@ WAYS = (
 def check_all(
     folders: Mapping[str, Path], pictures: Mapping[str, Pixels], large: bool
 ) -> dict[str, dict[str, Any]]:
-    """`check` for each model. Raises ValueError or OSError for a folder that is none."""
+    """`check` for each model. Raises UserError or OSError for a folder that is none."""
     results = {}
     with tqdm(total=len(folders) * (len(pictures) + large), unit="picture") as progress:
         for name, folder in folders.items():

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ldm_ae.bench.coder import Pixels, Point
 from ldm_ae.bench.image_codecs import MissingCodecError
+from ldm_ae.errors import UserError
 
 PACKAGE = "imageio-ffmpeg"
 MAX_QP = 63
@@ -70,7 +71,7 @@ class VVCCoder:
         command = [self.ffmpeg, "-hide_banner", "-loglevel", "error", *arguments]
         done = subprocess.run(command, input=data, capture_output=True)
         if done.returncode:
-            raise ValueError(f"vvc: ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
+            raise UserError(f"vvc: ffmpeg failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
 
 

@@ -17,6 +17,7 @@ from ldm_ae.convert.load import load, model_folder
 from ldm_ae.data.bounds import Bounds
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.models.base import Autoencoder
 
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.max_images < 1:
-        raise ValueError(f"--max-images {arguments.max_images}: look at 1 image or more")
+        raise UserError(f"--max-images {arguments.max_images}: look at 1 image or more")
     model = load(arguments.model, **model_options(arguments))
     paths = find_images(arguments.images)
     reader = Reader(model.image_channels, Bounds(arguments.max_pixels))
@@ -57,7 +58,7 @@ def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None
     it nothing would ever decode them again. None if there is nothing to keep."""
     try:
         digest = model_digest(model, load_prior(folder))
-    except ValueError:  # there is none, or none that can be used
+    except UserError:  # there is none, or none that can be used
         return None
     if digest == model_digest(model, prior):
         return None

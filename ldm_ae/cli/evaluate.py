@@ -15,6 +15,7 @@ from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.cli.options import add_model_options, model_options
 from ldm_ae.convert.load import load
 from ldm_ae.data.reading import Reader
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.metrics.table import METRICS
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     out = arguments.out
     if out is not None and (out.suffix != ".json" or out.is_dir()):
-        raise ValueError(f"--out {out}: name a file that ends in .json")
+        raise UserError(f"--out {out}: name a file that ends in .json")
     reader = Reader()
     photos = list_photos(arguments.images, arguments.limit, reader)
     options = model_options(arguments)

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldm_ae.data.paths import find_files
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 LAE = ".lae"
@@ -31,10 +32,10 @@ class Done:
         return "1 file" if self.number == 1 else f"{self.number} files"
 
     def require_all(self) -> None:
-        """Raise ValueError if a file failed."""
+        """Raise UserError if a file failed."""
         if self.failed:
             total = self.number + len(self.failed)
-            raise ValueError(
+            raise UserError(
                 f"{len(self.failed)} of {total} files failed, as said above; the others are done"
             )
 
@@ -48,7 +49,7 @@ def for_each_file(
 ) -> Done:
     """Turn the file, or all files of the folder. In a folder one that fails is reported at once
     and the rest go on, unless it is the system that failed (OSError: no space, no permission).
-    Raises ValueError or MemoryError for a single file, OSError for any."""
+    Raises UserError or MemoryError for a single file, OSError for any."""
     if not source.is_dir():
         one_file(source, target, one)
         return Done(1)
@@ -56,13 +57,13 @@ def for_each_file(
     for path in find_files(source, suffixes, "source"):
         place = target / path.relative_to(source).with_suffix(suffix)
         if place in pairs:
-            raise ValueError(f"{pairs[place]} and {path} would both become {place}: rename one")
+            raise UserError(f"{pairs[place]} and {path} would both become {place}: rename one")
         pairs[place] = path
     failed = []
     for place, path in tqdm(pairs.items(), unit="file"):
         try:
             one_file(path, place, one)
-        except (ValueError, MemoryError) as error:
+        except (UserError, MemoryError) as error:
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             failed.append(path)
     return Done(len(pairs) - len(failed), failed)
@@ -73,12 +74,12 @@ def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> N
     name = printable(str(source))
     try:
         one(source, target)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        raise ValueError(f"{name}: a file of this name cannot be made for it") from error
+        raise UserError(f"{name}: a file of this name cannot be made for it") from error
     except (MemoryError, RuntimeError) as error:
         # torch has a class for GPUs alone; CPUs' allocator raises RuntimeError.
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
@@ -96,12 +97,12 @@ def one_line(error: Exception) -> str:
 
 
 def require_names(source: Path, target: Path, endings: Sequence[str]) -> None:
-    """Raise ValueError for a source that is not there, and for one file's target that ends
+    """Raise UserError for a source that is not there, and for one file's target that ends
     otherwise: two pictures of a shell's pattern must not end with the second overwritten."""
     if not source.exists():
-        raise ValueError(f"{source}: no such file or folder")
+        raise UserError(f"{source}: no such file or folder")
     if not source.is_dir() and target.suffix.lower() not in endings:
-        raise ValueError(f"{target}: name a file that ends in {', '.join(endings)}")
+        raise UserError(f"{target}: name a file that ends in {', '.join(endings)}")
 
 
 def save_picture(image: np.ndarray, path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ldm_ae.codec.format import container
+from ldm_ae.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +17,8 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         data = container.read_file(arguments.file)
         file = container.read(data)
-    except ValueError as error:
-        raise ValueError(f"{arguments.file}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{arguments.file}: {error}") from error
     header = file.header
     lines = {
         "format version": container.VERSION,

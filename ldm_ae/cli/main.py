@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ldm_ae.errors import UserError
+from ldm_ae.files import is_disk_full
 from ldm_ae.installed import MissingExtraError, version
 
 # Each is a module here with `add_arguments(parser)` and `run(arguments)`, imported when asked for.
@@ -40,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(chosen.verb, chosen.rest)
     except FloatingPointError as error:
         return _say(error, FAILURE)
-    except (MissingExtraError, ValueError, OSError, MemoryError) as error:
+    except (MissingExtraError, UserError, MemoryError) as error:
+        return _say(error, MISTAKE)
+    except OSError as error:
+        if error.filename is None and not is_disk_full(error):
+            raise
         return _say(error, MISTAKE)
 
 

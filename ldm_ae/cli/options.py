@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ldm_ae.data.bounds import BOUNDS
+from ldm_ae.errors import UserError
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `ldm_ae.load` and `ldm_ae.load_codec` take besides the folder. Raises ValueError for a
+    """What `ldm_ae.load` and `ldm_ae.load_codec` take besides the folder. Raises UserError for a
     device that is not there."""
     return {
         "subfolder": arguments.subfolder,
@@ -45,7 +46,7 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"--device {name}: use cpu or cuda") from error
+        raise UserError(f"--device {name}: use cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: there is no GPU that torch can use")
+        raise UserError(f"--device {name}: there is no GPU that torch can use")
     return device

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ldm_ae.errors import UserError
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.initial import load_experiment
 from ldm_ae.train.loop import train
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int | None:
 def _require_kind(experiment: Experiment, arguments: argparse.Namespace) -> None:
     kind = experiment.model.kind
     if arguments.kind not in (None, kind):
-        raise ValueError(
+        raise UserError(
             f"config {arguments.config} describes a model of kind {kind}: use the script that"
             f" trains those, not the one for {arguments.kind}, or `ldm-ae train`"
         )

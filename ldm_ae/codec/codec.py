@@ -17,6 +17,7 @@ from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, s
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import earlier_prior, load_prior, update_digest, update_with_array
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 
 DEFAULT_QUALITY = 40
@@ -69,7 +70,7 @@ class Codec:
     ) -> None:
         """model: in eval mode, on the device to compute on. max_pixels: files of larger pictures
         are refused before memory is taken for them. folder: where `ldm-ae calibrate` keeps the
-        priors that it has replaced, so that their files can still be read. Raises ValueError for a
+        priors that it has replaced, so that their files can still be read. Raises UserError for a
         prior of another kind of model."""
         self.max_pixels, self.folder = max_pixels, folder
         self.model, self.prior = model, prior
@@ -88,7 +89,7 @@ class Codec:
         many bits per pixel, header included. Neither applies to a discrete model, which has one
         rate.
 
-        Raises ValueError for an image of another type or size than the format holds, both or
+        Raises UserError for an image of another type or size than the format holds, both or
         wrong arguments, and a bpp that quality 0 exceeds.
         """
         self.require_rate(quality, bpp)
@@ -98,14 +99,14 @@ class Codec:
         return self.pack(analysis, quality)
 
     def decompress(self, data: bytes) -> np.ndarray:
-        """uint8 (H, W, C). Raises ValueError for whatever this codec's `compress` cannot have
+        """uint8 (H, W, C). Raises UserError for whatever this codec's `compress` cannot have
         made: other bytes, another model's, cut short, altered."""
         codec = self.that_wrote(data)
         return codec.decode(codec.unpack(data))
 
     def that_wrote(self, data: bytes) -> Codec:
         """This codec, or the one of the same model with a prior kept in `folder`, if that is what
-        the file was written with. Raises ValueError for what is no file, and for a broken prior."""
+        the file was written with. Raises UserError for what is no file, and for a broken prior."""
         digest = container.read(data).header.digest
         if self.folder is None or digest == self.digest:
             return self
@@ -116,18 +117,18 @@ class Codec:
         return self._earlier.get(digest, self)
 
     def require_rate(self, quality: int | None, bpp: float | None) -> None:
-        """Raise ValueError unless `compress` takes these."""
+        """Raise UserError unless `compress` takes these."""
         if quality is not None and bpp is not None:
-            raise ValueError(f"quality={quality} and bpp={bpp}: give one of them")
+            raise UserError(f"quality={quality} and bpp={bpp}: give one of them")
         if self.content.discrete and not (quality is None and bpp is None):
-            raise ValueError(
+            raise UserError(
                 "this model has a codebook, so that its files have one rate: leave quality and bpp"
                 " out"
             )
         if quality is not None and not 0 <= quality < NUM_QUALITIES:
-            raise ValueError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+            raise UserError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
         if bpp is not None and not 0 < bpp < float("inf"):
-            raise ValueError(f"bpp={bpp}: use a positive number of bits per pixel")
+            raise UserError(f"bpp={bpp}: use a positive number of bits per pixel")
 
     @torch.inference_mode()
     def encode(self, image: Picture) -> Analysis:
@@ -165,7 +166,7 @@ class Codec:
         return container.write(container.LaeFile(header, payload, analysis.alpha))
 
     def pack_within(self, analysis: Analysis, num_bytes: int) -> bytes:
-        """The finest quality's file of at most so many bytes. Raises ValueError if none is."""
+        """The finest quality's file of at most so many bytes. Raises UserError if none is."""
         best, low, high = None, 0, NUM_QUALITIES - 1
         while low <= high:  # sizes grow with quality, but for a few bytes
             middle = (low + high) // 2
@@ -176,7 +177,7 @@ class Codec:
                 high = middle - 1
         if best is None:
             least = len(self.pack(analysis, 0)) * 8 / (analysis.width * analysis.height)
-            raise ValueError(
+            raise UserError(
                 f"{num_bytes} bytes are too few for this image: quality 0 takes {least:.4f} bits"
                 " per pixel"
             )
@@ -184,16 +185,16 @@ class Codec:
 
     def unpack(self, data: bytes) -> Unpacked:
         """The entropy coder's part of `decompress`: exact, whatever the device, number of threads
-        or processes. Raises ValueError as `decompress`."""
+        or processes. Raises UserError as `decompress`."""
         file = container.read(data)
         header = file.header
         if header.digest != self.digest:
-            raise ValueError(
+            raise UserError(
                 f"this .lae file was written with model {header.digest.hex()}, this one is"
                 f" {self.digest.hex()}: use the model and prior it was written with"
             )
         if header.width * header.height > self.max_pixels:
-            raise ValueError(
+            raise UserError(
                 f"this .lae file holds {header.width}x{header.height} pixels, more than"
                 f" max_pixels={self.max_pixels}"
             )
@@ -209,7 +210,7 @@ class Codec:
     def latents(self, data: bytes) -> torch.Tensor:
         """The latents float32 (1, c, h, w) in a file, on the model's device, and no picture: what
         `model.decode` takes, for latents to be stored as files. They are not scaled; of a discrete
-        model they are the codes. Raises ValueError as `decompress`."""
+        model they are the codes. Raises UserError as `decompress`."""
         codec = self.that_wrote(data)
         found = codec.unpack(data)
         return codec.content.latents(found.symbols, found.header.quality)
@@ -233,13 +234,13 @@ class Codec:
             4: not header.grey and file.alpha is None,
         }
         if header.indices != self.content.discrete or not suits[channels]:
-            raise ValueError("this .lae file is corrupt: its flags do not suit the model")
+            raise UserError("this .lae file is corrupt: its flags do not suit the model")
 
     def _planes(self, pixels: np.ndarray) -> Planes:
         planes = split(pixels)
         channels, given = self.model.image_channels, planes.colour.shape[2]
         if channels == 1 and given != 1:
-            raise ValueError(f"image: {given} colours, this model takes grey pictures: convert it")
+            raise UserError(f"image: {given} colours, this model takes grey pictures: convert it")
         if channels == 4:
             alpha = planes.alpha
             if alpha is None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ldm_ae.codec import passes
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.tiles import decode_tiles, encode_tiles
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 
 # lambda, squared steps a bit; by LPIPS, on photos that no figure is given for. For squared error in
@@ -32,12 +33,12 @@ class Content:
     prior: Prior
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a prior of another kind of model."""
+        """Raise UserError for a prior of another kind of model."""
         wanted = f"latents of {self.model.latent_channels} channels"
         if self.model.quantizer is not None:
             wanted = f"indices of {self.model.quantizer.num_codes} codes"
         if self.prior.of != wanted:
-            raise ValueError(
+            raise UserError(
                 f"the prior {self.prior.name!r} is of {self.prior.of}, this model has {wanted}:"
                 " calibrate the model"
             )
@@ -62,7 +63,7 @@ class Content:
         return passes.encode(self.prior, wanted, quality, lagrangian)
 
     def unpack(self, payload: bytes, height: int, width: int, quality: int) -> np.ndarray:
-        """The symbols of a payload for so many rows and columns. Raises ValueError for bytes that
+        """The symbols of a payload for so many rows and columns. Raises UserError for bytes that
         cannot hold any."""
         channels = () if self.discrete else (self.model.latent_channels,)
         return passes.decode(self.prior, payload, (*channels, height, width), quality)

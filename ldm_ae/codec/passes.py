@@ -44,7 +44,7 @@ def encode(
 
 
 def decode(prior: Prior, payload: bytes, shape: tuple[int, ...], quality: int) -> np.ndarray:
-    """Payload => symbols int64. Raises ValueError for bytes that cannot be one."""
+    """Payload => symbols int64. Raises UserError for bytes that cannot be one."""
     decoder = Decoder(payload)
     symbols = walk(prior, shape, quality, lambda _, distribution: distribution.take(decoder))
     decoder.finish()

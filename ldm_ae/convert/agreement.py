@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 
 TOLERANCE = 1e-4
@@ -46,7 +47,7 @@ def compare(model: Autoencoder, exported: Any, images: list[Tensor]) -> Agreemen
     the same latents; a token whose two nearest codes are equally far may go either way in fp32, so
     there the decoders are compared on the exported class' choice, and such tokens are counted.
 
-    Raises ValueError if the two choose codes whose distances differ.
+    Raises UserError if the two choose codes whose distances differ.
     """
     worst = Agreement(0.0, 0.0)
     for batch in images:
@@ -65,11 +66,11 @@ def compare(model: Autoencoder, exported: Any, images: list[Tensor]) -> Agreemen
 
 
 def check(agreement: Agreement) -> None:
-    """Raise ValueError unless both differences are within TOLERANCE."""
+    """Raise UserError unless both differences are within TOLERANCE."""
     for name in ("encode", "decode"):
         difference = getattr(agreement, name)
         if not difference <= TOLERANCE:
-            raise ValueError(
+            raise UserError(
                 f"refused to export: {name} of the diffusers class differs by {difference:.2e} of"
                 f" the largest value, {TOLERANCE:.0e} is allowed; the weights may be too large for"
                 " fp32 or not finite"
@@ -112,7 +113,7 @@ def _require_ties(latents: Tensor, codes: Tensor, ours: Tensor, theirs: Tensor) 
     scale = latents.square().sum(dim=1) + codes.square().sum(dim=1).max()
     gap = ((squared[0] - squared[1]).abs() / scale).max()
     if not gap <= _TIE:
-        raise ValueError(
+        raise UserError(
             f"refused to export: {len(ours)} tokens get other codes in the diffusers class, with"
             f" squared distances that differ by {float(gap):.2e} of |z|^2 + |e|^2"
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
@@ -56,7 +57,7 @@ def to_diffusers_config(
 ) -> dict[str, Any]:
     """The `config.json` of the diffusers class that computes what `config`'s model computes.
 
-    sample_size: pixels; diffusers derives the size of its tiles from it. Raises ValueError for a
+    sample_size: pixels; diffusers derives the size of its tiles from it. Raises UserError for a
     model or a scaling that the class cannot hold.
     """
     coder = config.coder
@@ -90,7 +91,7 @@ def _scaling(config: ModelSettings, scaling: LatentScaling) -> dict[str, Any]:
     }
     held = {key: value for key, value in values.items() if key in config.diffusers_defaults}
     if any(value is not None for key, value in values.items() if key not in held):
-        raise ValueError(
+        raise UserError(
             f"{config.diffusers_class}'s config holds scaling_factor alone: leave out the shift and"
             " the per-channel statistics"
         )
@@ -100,7 +101,7 @@ def _scaling(config: ModelSettings, scaling: LatentScaling) -> dict[str, Any]:
 def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConfig:
     """The model config of an AutoencoderKL's or VQModel's `config.json`.
 
-    Raises ValueError for another class, an unknown key that is set, and every setting under which
+    Raises UserError for another class, an unknown key that is set, and every setting under which
     diffusers would compute something that this package does not.
     """
     values = with_defaults(content)
@@ -108,7 +109,7 @@ def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConf
 
 
 def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
-    """The scaling in a `config.json`; ValueError if scaling_factor is not a positive number."""
+    """The scaling in a `config.json`; UserError if scaling_factor is not a positive number."""
     values = with_defaults(content)
     factor = values["scaling_factor"]
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor > 0:
@@ -125,7 +126,7 @@ def with_defaults(content: Mapping[str, Any]) -> DiffusersConfig:
     """A `config.json` with diffusers' defaults for missing keys."""
     name = content.get("_class_name")
     if name not in _READ_AS:
-        raise ValueError(
+        raise UserError(
             f"config.json: _class_name={name} is not supported; only {' and '.join(_READ_AS)} are"
         )
     defaults = {**_COMMON_DEFAULTS, **_READ_AS[name].diffusers_defaults}
@@ -135,7 +136,7 @@ def with_defaults(content: Mapping[str, Any]) -> DiffusersConfig:
         if not key.startswith("_") and key not in defaults and value not in (None, False)
     ]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"config.json: {name} has the unknown keys {sorted(unknown)}; with them set, its output"
             " could not be promised to be the same"
         )

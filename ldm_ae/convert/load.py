@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
 from ldm_ae.convert.weights import current_name, current_shape
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 
@@ -42,7 +43,7 @@ def load(
     codebook was exported. `.scaling_factor` is what a pipeline multiplies latents by; `encode` and
     `decode` work on unscaled ones. The output is the diffusers class' own, in fp32.
 
-    Raises ValueError for a missing or broken file, a class or setting that is not supported, and
+    Raises UserError for a missing or broken file, a class or setting that is not supported, and
     weights whose names or shapes do not fit the config, before memory is taken for them.
     """
     folder = model_folder(Path(folder), subfolder)
@@ -67,13 +68,13 @@ def model_folder(folder: Path, subfolder: str | None) -> Path:
     elif (folder / "model_index.json").is_file():
         found = [folder / name for name in SUBFOLDERS if (folder / name / "config.json").is_file()]
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"{folder} is a pipeline with none of {', '.join(SUBFOLDERS)}: name the"
                 " autoencoder's folder with subfolder=..."
             )
         folder = found[0]
     if not (folder / "config.json").is_file():
-        raise ValueError(
+        raise UserError(
             f"{folder} has no config.json: give the folder of an export or of a diffusers model"
         )
     return folder
@@ -88,9 +89,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # also a file that is not UTF-8
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+        raise UserError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no mapping")
+        raise UserError(f"{path} holds no mapping")
     return content
 
 
@@ -106,7 +107,7 @@ def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[s
     if pickled.is_file():
         return _read_pickled(pickled, expected)
     present = sorted(path.name for path in folder.glob(f"{STEM}*"))
-    raise ValueError(
+    raise UserError(
         f"{folder} has no {whole.name}, {index.name} or {pickled.name}; it holds"
         f" {', '.join(present) or 'no weights'}" + ("; choose with variant=..." if present else "")
     )
@@ -115,11 +116,11 @@ def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[s
 def _shards(index: Path) -> list[Path]:
     files = _read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files:
-        raise ValueError(f"{index} has no weight_map")
+        raise UserError(f"{index} has no weight_map")
     names = sorted({str(name) for name in files.values()})
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
-            raise ValueError(f"{index} names the shard {name!r}, which is not beside it")
+            raise UserError(f"{index} names the shard {name!r}, which is not beside it")
     return [index.parent / name for name in names]
 
 
@@ -138,7 +139,7 @@ def _read_safetensors(files: list[Path], folder: Path, expected: Shapes) -> dict
                 for name in opened.keys():  # noqa: SIM118
                     state[current_name(name)] = _current(folder, name, opened.get_tensor(name))
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{folder} has a broken safetensors file: {error}") from error
+        raise UserError(f"{folder} has a broken safetensors file: {error}") from error
     return state
 
 
@@ -146,22 +147,22 @@ def _read_pickled(path: Path, expected: Shapes) -> dict[str, Tensor]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # unpickling broken bytes raises anything
-        raise ValueError(f"{path} cannot be read as tensors: {error}") from error
+        raise UserError(f"{path} cannot be read as tensors: {error}") from error
     if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise ValueError(f"{path} holds something else than named tensors")
+        raise UserError(f"{path} holds something else than named tensors")
     _check(path, {name: tuple(value.shape) for name, value in stored.items()}, expected)
     return {current_name(name): _current(path, name, value) for name, value in stored.items()}
 
 
 def _current(source: Path, name: str, value: Tensor) -> Tensor:
     if not value.is_floating_point():
-        raise ValueError(f"{source}: {name} is {value.dtype}; quantised weights are not supported")
+        raise UserError(f"{source}: {name} is {value.dtype}; quantised weights are not supported")
     shape = current_shape(current_name(name), tuple(value.shape))
     return value.to(torch.float32).reshape(shape)
 
 
 def _check(source: Path, stored: Shapes, expected: Shapes) -> None:
-    """ValueError that lists missing and unexpected names and wrong shapes."""
+    """UserError that lists missing and unexpected names and wrong shapes."""
     shapes = {
         current_name(name): current_shape(current_name(name), shape)
         for name, shape in stored.items()
@@ -182,4 +183,4 @@ def _check(source: Path, stored: Shapes, expected: Shapes) -> None:
     ]
     if problems:
         listed = "; ".join(problems)
-        raise ValueError(f"the weights of {source} do not fit its config.json: {listed}")
+        raise UserError(f"the weights of {source} do not fit its config.json: {listed}")

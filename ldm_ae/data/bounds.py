@@ -20,13 +20,14 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ldm_ae.data.formats import formats
+from ldm_ae.errors import UserError
 
 _MAX_SCANS = 16  # of a JPEG with the most pixels; libjpeg writes ten, seconds are left for smaller
 _START_OF_SCAN = b"\xff\xda"
 _CHUNK = 2**20
 
 
-class BrokenImageError(ValueError):
+class BrokenImageError(UserError):
     """One image cannot be used; the message says why. Whoever reads many leaves it out, names and
     counts it, and goes on."""
 

@@ -8,25 +8,26 @@ from typing import Any
 import datasets
 
 from ldm_ae.data.bounds import BrokenImageError
+from ldm_ae.errors import UserError
 
 
 def find_image_column(tables: Sequence[tuple[str, datasets.Features]], wanted: str | None) -> str:
     """The one image column that all these tables have, or `wanted` if it is one.
 
     tables: of one source, what to call each and its columns. Image features come first; without
-    any, columns of bytes count. Raises ValueError naming the table and the candidates when there is
+    any, columns of bytes count. Raises UserError naming the table and the candidates when there is
     none, or more than one and `wanted` is not given, and for a table that lacks the others' column.
     """
     first, features = next((t for t in tables if _image_columns(t[1])), tables[0])
     column = _choose(features, wanted, first)
     for label, others in tables:
         if column not in others:
-            raise ValueError(
+            raise UserError(
                 f"{label} has no column {column}, the images of {first}; its columns are"
                 f" {sorted(others)}. Rename one, or take {label} out"
             )
         if not (_holds_bytes(others[column]) or _is_empty(others[column])):
-            raise ValueError(
+            raise UserError(
                 f"{label}: its column {column} holds no encoded images, as that of {first} does,"
                 f" but {others[column]}. Write it as bytes, or take {label} out"
             )
@@ -38,15 +39,15 @@ def _choose(features: datasets.Features, wanted: str | None, label: str) -> str:
     if wanted is not None:
         if wanted in features and (wanted in images or _holds_bytes(features[wanted])):
             return wanted
-        raise ValueError(
+        raise UserError(
             f"data.image_column={wanted}: {label} has no such image column; its image columns"
             f" are {images or 'none'}, all columns {sorted(features)}"
         )
     if len(images) == 1:
         return images[0]
     if images:
-        raise ValueError(f"{label} has image columns {images}: choose one with data.image_column")
-    raise ValueError(
+        raise UserError(f"{label} has image columns {images}: choose one with data.image_column")
+    raise UserError(
         f"{label} has no column of encoded images; its columns are {dict(features)}. Where they"
         " name files, set data.kind=folder and data.path to a text file of their paths"
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ldm_ae.data.bounds import BOUNDS, Bounds
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 SourceKind = Literal["folder", "parquet", "tar", "arrow", "hub", "embedded"]
@@ -73,34 +74,34 @@ class DataConfig:
     def __post_init__(self) -> None:
         needed = {"hub": "name", "embedded": None}.get(self.kind, "path")
         if needed is not None and not getattr(self, needed):
-            raise ValueError(f"data.{needed} is not set: data.kind={self.kind} needs it")
+            raise UserError(f"data.{needed} is not set: data.kind={self.kind} needs it")
         for key in ("path", "validation_path"):
             _require_text(key, getattr(self, key))
         if self.streaming and self.kind not in ("parquet", "tar", "arrow", "hub"):
-            raise ValueError(
+            raise UserError(
                 f"data.streaming=true with data.kind={self.kind}: only parquet, tar, arrow and hub"
                 " data stream"
             )
         kind = self.validation_kind or self.kind
         if self.validation_path is not None and kind in ("hub", "embedded"):
-            raise ValueError(
+            raise UserError(
                 f"data.validation_path={self.validation_path} with data.kind={self.kind}: set"
                 " data.validation_kind to what is there: folder, parquet, tar or arrow"
             )
         for key in ("size", "stream_lanes", "shuffle_window", "max_pixels", "max_side"):
             if getattr(self, key) < 1:
-                raise ValueError(f"data.{key}={getattr(self, key)}: must be at least 1")
+                raise UserError(f"data.{key}={getattr(self, key)}: must be at least 1")
         for key in ("num_workers", "cache_mb", "validation_count"):
             if getattr(self, key) < 0:
-                raise ValueError(f"data.{key}={getattr(self, key)}: must not be negative")
+                raise UserError(f"data.{key}={getattr(self, key)}: must not be negative")
         if self.channels not in (1, 3, 4):
-            raise ValueError(f"data.channels={self.channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)")
+            raise UserError(f"data.channels={self.channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)")
         if not 0.0 < self.min_scale <= 1.0:
-            raise ValueError(f"data.min_scale={self.min_scale}: must be in (0, 1]")
+            raise UserError(f"data.min_scale={self.min_scale}: must be in (0, 1]")
         if self.min_side is not None and self.min_side < 1:
-            raise ValueError(f"data.min_side={self.min_side}: must be at least 1")
+            raise UserError(f"data.min_side={self.min_side}: must be at least 1")
         if self.crop == "random" and self.smallest_side < self.size:
-            raise ValueError(
+            raise UserError(
                 f"data.min_side={self.min_side}: data.crop=random needs at least data.size="
                 f"{self.size}; use data.crop=random_resized for smaller images"
             )
@@ -132,12 +133,12 @@ class DataConfig:
 
 
 def _require_text(key: str, places: Places | None) -> None:
-    """Raise ValueError for a path that no config file can hold."""
+    """Raise UserError for a path that no config file can hold."""
     for place in (places,) if isinstance(places, str) else places or ():
         try:
             place.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(
+            raise UserError(
                 f"data.{key}={printable(place)} is not UTF-8: name it by a link to it, or list it"
                 " in a text file of paths"
             ) from error

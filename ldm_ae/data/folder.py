@@ -12,6 +12,7 @@ import skimage
 from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.paths import find_images, listed
 from ldm_ae.data.source import Names, Shard, Source
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 # Colour photos inside scikit-image's wheel, none of them fetched. The stereo pair (motorcycle)
@@ -50,7 +51,7 @@ class FileShard(Shard):
 
 def open_folder(path: str | tuple[str, ...], label: str, key: str) -> Source:
     """The images of folders and files (`listed`). Of a single folder they are named by their paths
-    below it. Raises ValueError as `find_images`."""
+    below it. Raises UserError as `find_images`."""
     root, places = listed(path, key)
     if len(places) == 1 and os.path.isdir(os.path.join(root, places[0])):
         folder = Path(root, places[0])
@@ -71,17 +72,17 @@ def _source(label: str, root: str, names: list[str]) -> Source:
 
 
 def embedded_photos(names: tuple[str, ...]) -> list[Path]:
-    """The files of photos that scikit-image carries. Raises ValueError where one is not there."""
+    """The files of photos that scikit-image carries. Raises UserError where one is not there."""
     root = Path(skimage.__file__).parent / "data"
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"data.kind=embedded: the scikit-image installed at {root.parent} lacks {missing}"
         )
     return [root / name for name in names]
 
 
 def open_embedded(names: tuple[str, ...]) -> Source:
-    """Raises ValueError as `embedded_photos`."""
+    """Raises UserError as `embedded_photos`."""
     root = str(embedded_photos(names)[0].parent)
     return _source("scikit-image's photos", root, list(names))

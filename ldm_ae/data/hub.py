@@ -14,12 +14,13 @@ from ldm_ae.data.parquet import open_parquet
 from ldm_ae.data.source import Source
 from ldm_ae.data.tables import open_tables, require_cache
 from ldm_ae.data.tars import open_tars
+from ldm_ae.errors import UserError
 
 Loaded = TypeVar("Loaded")
 
 
 def open_hub(config: DataConfig) -> Source:
-    """Raises ValueError for a data set that cannot be had, as `open_tables`, and for one to stream
+    """Raises UserError for a data set that cannot be had, as `open_tables`, and for one to stream
     that is stored neither as parquet nor as tar shards."""
     name, label = cast(str, config.name), f"{config.name}/{config.split}"
     require_cache()
@@ -29,10 +30,10 @@ def open_hub(config: DataConfig) -> Source:
         return open_parquet(files, label, config.image_column, config.streaming, "data.name")
     if config.streaming:
         if not files:
-            raise ValueError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
+            raise UserError(f"data.split={config.split}: {name} has the splits {sorted(splits)}")
         if all(file.endswith(".tar") for file in files):
             return open_tars(files, label, config.image_column, "data.name", 4 * config.max_pixels)
-        raise ValueError(
+        raise UserError(
             f"data.streaming=true: {name} is not stored as parquet or tar shards ({files[0]}): set "
             f"data.streaming=false, or name a parquet version of it"
         )
@@ -55,11 +56,11 @@ def _files(config: DataConfig, name: str) -> dict[str, list[str]]:
 
 
 def _asked(config: DataConfig, load: Callable[[], Loaded]) -> Loaded:
-    """What `load` returns; every way in which the hub can fail becomes one ValueError."""
+    """What `load` returns; every way in which the hub can fail becomes one UserError."""
     try:
         return load()
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise ValueError(
+        raise UserError(
             f"data.name={config.name} (subset {config.subset}, split {config.split}) cannot be "
             f"loaded from the hub: {' '.join(str(error).split())}. Check the name and the network,"
             " or download it and use data.kind=parquet or data.kind=folder."

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ldm_ae.data.bounds import BOUNDS, Bounds, BrokenImageError, opened
 from ldm_ae.data.colour import to_srgb
+from ldm_ae.errors import UserError
 
 BACKGROUND = (255, 255, 255)  # what transparent pixels show when alpha is dropped: white
 
@@ -66,12 +67,12 @@ def decode_image(
     `enough_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its short
     side stays at least this long (much faster for camera files).
 
-    Raises BrokenImageError (a ValueError): undecodable or truncated data, another format than
+    Raises BrokenImageError (a UserError): undecodable or truncated data, another format than
     `formats()`, more than `bounds` allow (checked before decoding), a short side below `min_side`,
-    values out of the ranges above. Raises ValueError for other `channels`.
+    values out of the ranges above. Raises UserError for other `channels`.
     """
     if channels is not None and channels not in _MODE_OF_CHANNELS:
-        raise ValueError(f"channels={channels}: must be 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise UserError(f"channels={channels}: must be 1 (grey), 3 (RGB) or 4 (RGBA)")
     if isinstance(source, Image.Image):
         bounds.check(source)
         return _convert(_upright(_large_enough(source, min_side)), channels)
@@ -160,15 +161,15 @@ def to_array(image: Image.Image) -> np.ndarray:
 def to_float(images: np.ndarray | Tensor) -> Tensor:
     """uint8 pixels 0..255 => float32 (B, C, H, W) in [-1, 1]: x / 127.5 - 1.
 
-    Takes one array (H, W, C), giving B = 1, or a tensor (B, C, H, W). Raises ValueError for
+    Takes one array (H, W, C), giving B = 1, or a tensor (B, C, H, W). Raises UserError for
     another type or rank.
     """
     if isinstance(images, np.ndarray):
         if images.ndim != 3:
-            raise ValueError(f"to_float: array of shape {images.shape}, expected (H, W, C)")
+            raise UserError(f"to_float: array of shape {images.shape}, expected (H, W, C)")
         images = torch.from_numpy(np.array(images)).permute(2, 0, 1)[None]  # (1, C, H, W)
     if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(
+        raise UserError(
             f"to_float: {images.dtype} of shape {tuple(images.shape)}, expected uint8 (B, C, H, W)"
         )
     return images.contiguous().to(torch.float32).div_(127.5).sub_(1.0)

@@ -23,12 +23,13 @@ from ldm_ae.data.randomness import epoch_order
 from ldm_ae.data.streams import StreamViews
 from ldm_ae.data.views import RawBatch, TableViews, check_usable
 from ldm_ae.data.worker_signals import blocked_for_workers, heed_training_alone
+from ldm_ae.errors import UserError
 
 
 class TrainLoader:
     """Training batches, the images checked when it is made; `batches` starts at any position.
 
-    Raises ValueError at once where no image is usable. `batch_size` is per rank. Images arrive on
+    Raises UserError at once where no image is usable. `batch_size` is per rank. Images arrive on
     `device`, keys in main memory.
     """
 
@@ -43,9 +44,9 @@ class TrainLoader:
         device: torch.device | str = "cpu",
     ) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+            raise UserError(f"batch_size={batch_size}: must be at least 1")
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank={rank}: must be in 0..{world_size - 1}")
+            raise UserError(f"rank={rank}: must be in 0..{world_size - 1}")
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.device = torch.device(device)
@@ -70,7 +71,7 @@ class TrainLoader:
     def batches(self, start_position: int = 0) -> Iterator[Batch]:
         """Endless batches from the global batch that begins at `start_position` on."""
         if start_position < 0:
-            raise ValueError(f"start_position={start_position}: must not be negative")
+            raise UserError(f"start_position={start_position}: must not be negative")
         read = self._streamed if self.data.config.streaming else self._rows
         for pixels, keys, names, skipped, cut in read(start_position):
             images = to_float(pixels.to(self.device, non_blocking=True))

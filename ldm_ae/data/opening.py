@@ -21,14 +21,15 @@ from ldm_ae.data.source import Chosen, Source, TrainingImages
 from ldm_ae.data.tables import is_saved, open_saved
 from ldm_ae.data.tars import open_tars
 from ldm_ae.data.walk import walk
+from ldm_ae.errors import UserError
 
 
 def _folder(config: DataConfig, key: str) -> Source:
     try:
         return open_folder(config.places, config.label, key)
-    except ValueError as error:
+    except UserError as error:
         kind = _kind_of(config.label)
-        raise ValueError(f"{error}" + (f". Set data.kind={kind}" if kind else "")) from error
+        raise UserError(f"{error}" + (f". Set data.kind={kind}" if kind else "")) from error
 
 
 def _kind_of(path: str) -> SourceKind | None:
@@ -79,14 +80,14 @@ class Data:
 def open_data(config: DataConfig) -> Data:
     """Open the sources of a config.
 
-    Raises ValueError for a missing path, an empty source, a table without a clear image
+    Raises UserError for a missing path, an empty source, a table without a clear image
     column, a data set that cannot be had, and a hold-out that leaves nothing.
     """
     source = OPENERS[config.kind](config, "data.path")
     count = config.validation_count
     if config.validation_path is None and config.kind != "embedded":
         if count >= len(source):
-            raise ValueError(
+            raise UserError(
                 f"data.validation_count={count} would hold out all {len(source)} images of"
                 f" {source.label}: lower it or set data.validation_path"
             )

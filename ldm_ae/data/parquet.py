@@ -16,6 +16,7 @@ from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Item, Shard, Source
 from ldm_ae.data.tables import open_tables, require_cache
+from ldm_ae.errors import UserError
 
 _ROWS_AT_ONCE = 16
 _UNREADABLE = (OSError, pa.ArrowException)  # of an Arrow file, or of the place where it lies
@@ -81,7 +82,7 @@ def _image(cell: object) -> bytes | BrokenImageError:
 def parquet_shards(paths: list[str], wanted: str | None) -> tuple[ParquetShard, ...]:
     """The shards of `paths`, their footers read.
 
-    Raises ValueError for one that cannot be read, and as `find_image_column`.
+    Raises UserError for one that cannot be read, and as `find_image_column`.
     """
     with ThreadPoolExecutor(16) as pool:
         footers = list(pool.map(_footer, paths))
@@ -97,12 +98,12 @@ def parquet_shards(paths: list[str], wanted: str | None) -> tuple[ParquetShard, 
 def open_parquet(
     paths: list[str], label: str, wanted: str | None, streaming: bool, key: str
 ) -> Source:
-    """Raises ValueError as `parquet_shards`, for shards without any row, and where no copy can be
+    """Raises UserError as `parquet_shards`, for shards without any row, and where no copy can be
     made of them."""
     shards = parquet_shards(paths, wanted)
     filled = [shard for shard in shards if len(shard)]  # `datasets` fails at empty ones
     if not filled:
-        raise ValueError(f"{key}={label} holds no rows")
+        raise UserError(f"{key}={label} holds no rows")
     if streaming:
         return Source(label, shards)
     require_cache(", or data.streaming=true, which needs none")
@@ -114,7 +115,7 @@ def open_parquet(
             features=datasets.Features({column: datasets.Image(decode=False)}),
         )
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise ValueError(f"{key}={label}: {_why_not_copied(filled, error)}") from error
+        raise UserError(f"{key}={label}: {_why_not_copied(filled, error)}") from error
     assert isinstance(table, datasets.Dataset)
     return open_tables(label, {label: table}, column)
 
@@ -151,6 +152,6 @@ def _footer(path: str) -> tuple[tuple[int, ...], datasets.Features]:
         ends = accumulate(file.metadata.row_group(group).num_rows for group in groups)
         return tuple(ends), datasets.Features.from_arrow_schema(file.schema_arrow)
     except (*_UNREADABLE, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read as parquet: {_one_line(error)}. Write it anew, or take it out"
         ) from error

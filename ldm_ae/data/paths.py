@@ -16,6 +16,7 @@ import fsspec
 
 from ldm_ae.data.formats import image_endings, unread_endings
 from ldm_ae.data.walk import walk
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 _REMOTE_BLOCK = 2**16  # bytes asked for at once; the usual 5 MB would fetch what seeks skip
@@ -27,7 +28,7 @@ def find_images(folder: Path, key: str = "--images", entered: set[str] | None = 
     """The image files below a folder, in any layout, sorted; `walk` says what is passed over.
 
     key: what the folder is called in messages, such as `data.path`. entered: as in `walk`. One log
-    line counts pictures of formats that are not opened. Raises ValueError for no folder, or none in
+    line counts pictures of formats that are not opened. Raises UserError for no folder, or none in
     it.
     """
     return find_files(folder, image_endings(), key, entered)
@@ -38,9 +39,9 @@ def find_files(
 ) -> list[Path]:
     """`find_images` for other files; endings: `.tar` and so on, in small letters."""
     if not folder.exists():
-        raise ValueError(f"{key}={folder}: no such folder")
+        raise UserError(f"{key}={folder}: no such folder")
     if not folder.is_dir():
-        raise ValueError(f"{key}={folder} is a file, no folder")
+        raise UserError(f"{key}={folder} is a file, no folder")
     found = walk(folder, entered)
     files = [path for path in found.files if path.suffix.lower() in endings]
     passed_over = _passed_over(found.files, endings)
@@ -59,7 +60,7 @@ def find_files(
         kinds = " ".join(sorted(endings))
         what = f"image files, looked for at any depth ({kinds})" if images else f"{kinds} files"
         but = f"; it holds {passed_over}" if passed_over else ""
-        raise ValueError(f"{key}={folder} holds no {what}{but}")
+        raise UserError(f"{key}={folder} holds no {what}{but}")
     return files
 
 
@@ -79,7 +80,7 @@ def _passed_over(files: list[Path], endings: Collection[str]) -> str:
 def listed(path: str | Sequence[str], key: str) -> tuple[str, list[str]]:
     """What a path stands for: a root and the places below it.
 
-    A list is itself, a text file (`.txt`) its lines, relative to its folder. Raises ValueError for
+    A list is itself, a text file (`.txt`) its lines, relative to its folder. Raises UserError for
     a text file without any.
     """
     if not isinstance(path, str):
@@ -89,7 +90,7 @@ def listed(path: str | Sequence[str], key: str) -> tuple[str, list[str]]:
     lines = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     places = [os.fsdecode(line) for line in lines if line.strip()]
     if not places:
-        raise ValueError(f"{key}={path} lists no paths: write one a line")
+        raise UserError(f"{key}={path} lists no paths: write one a line")
     return str(Path(path).parent), places
 
 
@@ -98,7 +99,7 @@ def shard_paths(path: str | Sequence[str], suffix: str, key: str = "data.path") 
     URLs.
 
     `shards/{000..127}.tar` and `{a,b}/*.tar` are expanded as a shell does, and each of the
-    results must exist. Raises ValueError naming `key` for what is not there.
+    results must exist. Raises UserError naming `key` for what is not there.
     """
     root, places = listed(path, key)
     entered: set[str] = set()
@@ -113,7 +114,7 @@ def shard_paths(path: str | Sequence[str], suffix: str, key: str = "data.path") 
             for part in expand_braces(pattern, key):
                 matches = _matches(part)
                 if not matches:
-                    raise ValueError(f"{key}={part}: no such file, folder or match")
+                    raise UserError(f"{key}={part}: no such file, folder or match")
                 found += matches
     once: dict[str, str] = {}
     for shard in found:
@@ -143,7 +144,7 @@ def expand_braces(pattern: str, key: str = "data.path") -> list[str]:
     else:
         choices = body.split(",") if "," in body else []
     if not choices:
-        raise ValueError(f"{key}={pattern}: {{{body}}} is neither a range {{000..127}} nor {{a,b}}")
+        raise UserError(f"{key}={pattern}: {{{body}}} is neither a range {{000..127}} nor {{a,b}}")
     head, tail = pattern[: match.start()], pattern[match.end() :]
     return [part for choice in choices for part in expand_braces(f"{head}{choice}{tail}", key)]
 

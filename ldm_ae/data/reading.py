@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ldm_ae.data.bounds import BOUNDS, Bounds, BrokenImageError
 from ldm_ae.data.images import decode_image, has_further_frames, to_array
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 
@@ -49,13 +50,13 @@ class Reader:
             self.broken.append(path)
 
     def finish(self) -> None:
-        """Say what was passed over; raise ValueError if images were left out. For the end, when the
+        """Say what was passed over; raise UserError if images were left out. For the end, when the
         others are done."""
         if self._cut:
             print(f"of {len(self._cut)} files only the first frame or page was used")
         if self.broken:
             total = len(self._read) + len(self.broken)
-            raise ValueError(
+            raise UserError(
                 f"{len(self.broken)} of {total} images were left out, as said above; the others are"
                 " done"
             )

@@ -26,6 +26,7 @@ from ldm_ae.data.images import has_further_frames
 from ldm_ae.data.randomness import REPLACEMENT, SHARDS, VIEW, WINDOW, generator
 from ldm_ae.data.source import Item, TrainingImages
 from ldm_ae.data.transforms import decode_for_training, random_view
+from ldm_ae.errors import UserError
 
 _MAX_IN_LANE = 16  # replacements from one lane; it may be short, or unusable as a whole
 _MAX_REPLACEMENTS = 1000
@@ -102,7 +103,7 @@ class _Lane:
                 return decode_for_training(item, self.config), item[0], skipped
             except BrokenImageError as error:
                 skipped.append(str(error))
-        raise ValueError(
+        raise UserError(
             f"{_MAX_REPLACEMENTS} images in a row are unusable; the last one: {skipped[-1]}"
         )
 

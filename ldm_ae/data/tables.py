@@ -13,6 +13,7 @@ import datasets
 
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Shard, Source
+from ldm_ae.errors import UserError
 
 # What `save_to_disk` writes beside its tables, and beside the folders of several splits.
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -52,11 +53,11 @@ def open_tables(
     wanted: str | None,
     files_below: tuple[str, ...] = (),
 ) -> Source:
-    """The rows of tables, by what to call them. Raises ValueError as `find_image_column`, and for
+    """The rows of tables, by what to call them. Raises UserError as `find_image_column`, and for
     tables without rows."""
     filled = {name: table for name, table in tables.items() if len(table)}
     if not filled:
-        raise ValueError(f"{label} holds no rows")
+        raise UserError(f"{label} holds no rows")
     column = find_image_column([(name, t.features) for name, t in filled.items()], wanted)
     shards = []
     for name, table in filled.items():
@@ -68,7 +69,7 @@ def open_tables(
 
 
 def open_saved(folders: list[str], split: str, label: str, wanted: str | None, key: str) -> Source:
-    """The folders that `datasets`' `save_to_disk` wrote. Raises ValueError for others, and as
+    """The folders that `datasets`' `save_to_disk` wrote. Raises UserError for others, and as
     `open_tables`."""
     files = [file for folder in folders for file in _saved_files(Path(folder), split, key)]
     tables = {}
@@ -76,21 +77,21 @@ def open_saved(folders: list[str], split: str, label: str, wanted: str | None, k
         try:
             tables[str(file)] = datasets.Dataset.from_file(str(file))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{file} cannot be read as an Arrow table: {error}") from error
+            raise UserError(f"{file} cannot be read as an Arrow table: {error}") from error
     return open_tables(label, tables, wanted)
 
 
 def _saved_files(folder: Path, split: str, key: str) -> Iterator[Path]:
     """The Arrow files of a saved data set, or of one split of several."""
     if not folder.is_dir():
-        raise ValueError(f"{key}={folder}: no such folder")
+        raise UserError(f"{key}={folder}: no such folder")
     if (folder / _SPLITS).is_file():
         splits = sorted(path.parent.name for path in folder.glob(f"*/{_STATE}"))
         if split not in splits:
-            raise ValueError(f"data.split={split}: {key}={folder} has the splits {splits}")
+            raise UserError(f"data.split={split}: {key}={folder} has the splits {splits}")
         folder = folder / split
     if not (folder / _STATE).is_file():
-        raise ValueError(
+        raise UserError(
             f"{key}={folder} has no {_STATE}: give a folder that `save_to_disk` of the package"
             " `datasets` wrote"
         )
@@ -98,10 +99,10 @@ def _saved_files(folder: Path, split: str, key: str) -> Iterator[Path]:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         names = [str(entry["filename"]) for entry in state["_data_files"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{folder / _STATE} does not list its tables: {error!r}") from error
+        raise UserError(f"{folder / _STATE} does not list its tables: {error!r}") from error
     for name in names:
         if Path(name).name != name:
-            raise ValueError(f"{folder / _STATE} names a table outside of its folder: {name!r}")
+            raise UserError(f"{folder / _STATE} names a table outside of its folder: {name!r}")
         yield folder / name
 
 
@@ -112,14 +113,14 @@ def is_saved(folder: Path) -> bool:
 
 
 def require_cache(otherwise: str = "") -> None:
-    """Raise ValueError where the cache of `datasets`, which tables are copied to, cannot be
+    """Raise UserError where the cache of `datasets`, which tables are copied to, cannot be
     written: it would look as if the data could not be read. otherwise: another way out."""
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=cache).close()
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"the cache of the package `datasets`, {cache}, cannot be written ({error.strerror}):"
             f" set the variable HF_DATASETS_CACHE to a folder with room{otherwise}"
         ) from error

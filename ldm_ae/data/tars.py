@@ -23,6 +23,7 @@ from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.paths import is_packed, open_binary
 from ldm_ae.data.source import Item, Names, Shard, Source
 from ldm_ae.data.walk import is_hidden
+from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 MAX_BYTES = 4 * BOUNDS.max_pixels  # of one encoded image: the largest one, uncompressed RGBA
@@ -84,14 +85,14 @@ def open_tars(
 
     extension: which member of a sample is its image (`jpg`, `seg.png`, without regard to case);
         by default the one that ends like an image file. `*.jpg`: each member that ends so is one.
-    Raises ValueError naming the shard for one that is missing, compressed, damaged or cut off,
+    Raises UserError naming the shard for one that is missing, compressed, damaged or cut off,
     for samples with several images where `extension` does not choose, and for no image at all.
     """
     with ThreadPoolExecutor(16) as pool:  # mostly for the waiting of remote files
         shards = tuple(pool.map(lambda path: index_tar(path, extension, max_bytes), paths))
     if not any(len(shard) for shard in shards):
         wanted = f"the extension {extension} of data.image_column" if extension else "image files"
-        raise ValueError(
+        raise UserError(
             f"{key}={label} holds no images: {len(paths)} shards without {wanted}; the first one"
             f" has {_some_endings(paths[0])}"
         )
@@ -105,7 +106,7 @@ def index_tar(path: str, extension: str | None = None, max_bytes: int = MAX_BYTE
             found = _images(path, file, extension)
     except (OSError, tarfile.TarError) as error:
         packed = "Unpack it" if is_packed(path) else "Write it anew"
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be read as an uncompressed tar shard: {error}. {packed}, or take it out"
         ) from error
     names = Names(name.encode("utf-8", _ODD) for name, _, _ in found)
@@ -131,7 +132,7 @@ def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str,
             if not is_image_name(member.name):
                 continue
             if endings.setdefault(sample, ending) != ending:
-                raise ValueError(f"{path}: {_which(sample, endings[sample], ending)}")
+                raise UserError(f"{path}: {_which(sample, endings[sample], ending)}")
         elif ending != extension.lower():
             continue
         # A path that comes again replaces the former one, as it would on extraction.

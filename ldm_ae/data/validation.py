@@ -11,6 +11,7 @@ from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.images import decode_image, has_further_frames
 from ldm_ae.data.opening import Data
 from ldm_ae.data.transforms import centre_view
+from ldm_ae.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
     """(name, uint8 (C, size, size)) of every validation image, in a fixed order.
 
     Empty where the config asks for no validation. An unusable image is left out and named in the
-    log. Raises ValueError when images were asked for and none is usable.
+    log. Raises UserError when images were asked for and none is usable.
     """
     images, num_cut, problem, config = [], 0, "", data.config
     for name, encoded in data.validation.items():
@@ -37,7 +38,7 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
     if num_cut:
         _log.warning("of %d validation files only the first frame or page is used", num_cut)
     if not images and len(data.validation):
-        raise ValueError(
+        raise UserError(
             f"none of {len(data.validation)} validation images is usable, the first one being"
             f" {problem}. Set data.validation_path to others"
             + ("" if config.validation_path else ", or data.validation_count=0")

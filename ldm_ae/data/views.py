@@ -16,6 +16,7 @@ from ldm_ae.data.images import has_further_frames
 from ldm_ae.data.randomness import REPLACEMENT, VIEW, generator
 from ldm_ae.data.source import TrainingImages
 from ldm_ae.data.transforms import decode_for_training, random_view
+from ldm_ae.errors import UserError
 
 # As a `Batch`, but for its images: uint8 (B, C, H, W). A tuple is what workers can pin.
 RawBatch = tuple[Tensor, Tensor, list[str], list[str], list[str]]
@@ -25,7 +26,7 @@ _MAX_TRIED = 1000
 
 
 def check_usable(label: str, num_images: int, use: Callable[[int], object]) -> None:
-    """Raise ValueError unless one image, of up to 1,000 spread over the source, can be used."""
+    """Raise UserError unless one image, of up to 1,000 spread over the source, can be used."""
     tried = np.unique(np.linspace(0, num_images - 1, min(num_images, _MAX_TRIED)).astype(int))
     problem = ""
     for index in tried:
@@ -35,7 +36,7 @@ def check_usable(label: str, num_images: int, use: Callable[[int], object]) -> N
             problem = problem or str(error)
         else:
             return
-    raise ValueError(
+    raise UserError(
         f"{label}: none of {len(tried)} images tried (of {num_images}) is usable; "
         f"the first one: {problem}"
     )
@@ -92,7 +93,7 @@ class TableViews(Dataset[RawBatch]):
             except BrokenImageError as error:
                 skipped.append(str(error))
                 index = int(rng.integers(len(self.images)))
-        raise ValueError(
+        raise UserError(
             f"{self.images.source.label}: {_MAX_REPLACEMENTS} images in a row are unusable; "
             f"the last one: {skipped[-1]}"
         )

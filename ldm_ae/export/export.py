@@ -24,6 +24,7 @@ from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.load import STEM
 from ldm_ae.convert.weights import to_diffusers_state
+from ldm_ae.errors import UserError
 from ldm_ae.export.card import model_card
 from ldm_ae.export.statistics import LatentStatistics, measure_latents
 from ldm_ae.models.base import Autoencoder
@@ -74,20 +75,20 @@ def export(
         some twenty seconds to fit.
     overwrite: replace an earlier export.
 
-    The folder appears whole or not at all. Raises ValueError if `out_dir` is in use, if diffusers'
+    The folder appears whole or not at all. Raises UserError if `out_dir` is in use, if diffusers'
     output differs by more than 1e-4 of the largest value, and as `measure_latents`.
     """
     out_dir = Path(out_dir)
     require_free(out_dir, overwrite)
     if scaling is not None and per_channel:
-        raise ValueError(
+        raise UserError(
             "per-channel statistics would replace the scaling that this model keeps from the one it"
             " started with: leave them out"
         )
     stream = iter(batches)
     first = next(stream, None)
     if first is None:
-        raise ValueError("no training image came: there are no latents to measure")
+        raise UserError("no training image came: there are no latents to measure")
     unit = LatentScaling(scaling_factor=1.0)
     side = _sample_size(sample_size, model.downsampling_factor)
     plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
@@ -116,18 +117,18 @@ def export(
 
 
 def require_free(out_dir: Path, overwrite: bool) -> None:
-    """Raise ValueError unless `out_dir` is missing, empty, or an earlier export to overwrite."""
+    """Raise UserError unless `out_dir` is missing, empty, or an earlier export to overwrite."""
     if not out_dir.exists():
         return
     if not out_dir.is_dir():
-        raise ValueError(f"{out_dir} is a file: name a folder for the export")
+        raise UserError(f"{out_dir} is a file: name a folder for the export")
     present = {path.name for path in out_dir.iterdir() if not path.match(EARLIER_PRIORS)}
     if not present:
         return
     if not (present <= set(FILES) and STATISTICS in present):
-        raise ValueError(f"{out_dir} is not empty: name another folder for the export")
+        raise UserError(f"{out_dir} is not empty: name another folder for the export")
     if not overwrite:
-        raise ValueError(f"{out_dir} already holds an export: remove it or name another folder")
+        raise UserError(f"{out_dir} already holds an export: remove it or name another folder")
 
 
 def _sample_size(training_size: int, factor: int) -> int:
@@ -146,7 +147,7 @@ def _to_diffusers(model: Autoencoder, scaling: LatentScaling, sample_size: int) 
         exported.load_state_dict(to_diffusers_state(model), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())  # it comes in several lines
-        raise ValueError(f"refused to export: {reason}") from error
+        raise UserError(f"refused to export: {reason}") from error
     return exported.eval()
 
 

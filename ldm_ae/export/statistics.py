@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.quantizers.usage import CodebookUsage, codebook_usage, count_codes
 
@@ -85,7 +86,7 @@ def measure_latents(
     """Statistics of a model's latents of images, batches (B, C, H, W) in [-1, 1].
 
     H and W must be multiples of f. keep: called with what a codec stores of each batch, the
-    posterior's means or latents (B, c, h, w), or code indices (B, h, w). Raises ValueError for no
+    posterior's means or latents (B, c, h, w), or code indices (B, h, w). Raises UserError for no
     images, latents that are not finite, and latents that are all the same.
     """
     channels, device = model.latent_channels, next(model.parameters()).device
@@ -108,7 +109,7 @@ def measure_latents(
         if keep is not None:
             keep(indices if indices is not None else latents)
     if num_images == 0:
-        raise ValueError("no training image came: there are no latents to measure")
+        raise UserError("no training image came: there are no latents to measure")
     has_posterior = deviations.count > 0
     if has_posterior:
         spread = deviations.variance + deviations.mean.square()  # E sigma^2
@@ -116,7 +117,7 @@ def measure_latents(
     mean = float(means.mean.mean())
     std = math.sqrt(float(variance.mean() + (means.mean - mean).square().mean()))
     if not (math.isfinite(std) and std > 0):
-        raise ValueError(f"the latents have a standard deviation of {std}: the weights are broken")
+        raise UserError(f"the latents have a standard deviation of {std}: the weights are broken")
     return LatentStatistics(
         protocol=model.latent_protocol,
         num_images=num_images,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.discriminator import DiscriminatorNorm
 from ldm_ae.losses.gan_losses import GanLoss
 
@@ -72,23 +73,23 @@ class AdversarialConfig:
         weights = ("lr_warmup_steps", "lecam_weight", "r1_weight")
         for name in ("weight", *not_negative, *weights):
             if getattr(self, name) < 0:
-                raise ValueError(
+                raise UserError(
                     f"loss.adversarial.{name}={getattr(self, name)}: use 0 (off) or more"
                 )
         for name in ("num_layers", "num_scales", "r1_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"loss.adversarial.{name}={getattr(self, name)}: use 1 or more")
+                raise UserError(f"loss.adversarial.{name}={getattr(self, name)}: use 1 or more")
         if self.base_channels < 4 or self.base_channels % 4:
-            raise ValueError(
+            raise UserError(
                 f"loss.adversarial.base_channels={self.base_channels}: use a multiple of 4"
             )
         if self.lr is not None and self.lr <= 0:
-            raise ValueError(
+            raise UserError(
                 f"loss.adversarial.lr={self.lr}: use a positive learning rate, or leave it out"
                 " for train.lr"
             )
         if not 0 <= self.lecam_decay < 1:
-            raise ValueError(
+            raise UserError(
                 f"loss.adversarial.lecam_decay={self.lecam_decay}: use a value in [0, 1)"
             )
 

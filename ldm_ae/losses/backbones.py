@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ldm_ae.errors import UserError
+
 Backbone = Literal["vgg", "alex", "squeeze"]
 
 # torchvision's name of each network, and its class of weights, whose URL also names the file in
@@ -37,12 +39,12 @@ def load_backbone(
 
     weights: a file; or a folder that holds `features_file(net)`; None looks into `weights_dir()`,
     then into torchvision's cache. download: whether torchvision's file may be fetched where
-    neither has it. Raises ValueError that names the ways out.
+    neither has it. Raises UserError that names the ways out.
     """
     if weights is None and (weights_dir() / features_file(net)).is_file():
         weights = weights_dir()
     if weights is None and not download and not _in_torchvision_cache(net).is_file():
-        raise ValueError(_not_here(net))
+        raise UserError(_not_here(net))
     try:
         state = _read_weights(net, Path(weights)) if weights else _fetch_torchvision(net)
     except (
@@ -52,7 +54,7 @@ def load_backbone(
         pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        raise ValueError(_ways_out(net, weights, error)) from error
+        raise UserError(_ways_out(net, weights, error)) from error
     return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.adversarial import AdversarialConfig
 from ldm_ae.losses.discriminator import (
     MultiScaleDiscriminator,
@@ -59,7 +60,7 @@ def build_critic(
 ) -> Critic:
     """The discriminator that `config` names, with random weights.
 
-    Raises ValueError if `features` has no perceptual network to stand on.
+    Raises UserError if `features` has no perceptual network to stand on.
     """
     network: nn.Module
     patch = (image_channels, config.base_channels, config.num_layers, config.norm)
@@ -72,7 +73,7 @@ def build_critic(
             network = UNetDiscriminator(*patch)
         case "features":
             if perceptual is None:
-                raise ValueError(
+                raise UserError(
                     "loss.adversarial.discriminator=features with loss.perceptual.net=none: name"
                     " a perceptual network (vgg, alex, squeeze, embedded), or another discriminator"
                 )

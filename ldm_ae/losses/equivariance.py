@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_ae.data.batch import Batch
+from ldm_ae.errors import UserError
 from ldm_ae.noise import mix
 
 _STREAM = 0x45512D564145  # apart from the images' noise, which is keyed by position
@@ -38,11 +39,11 @@ class EquivarianceConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
-            raise ValueError(
+            raise UserError(
                 f"loss.equivariance.probability={self.probability}: use a value from 0 to 1"
             )
         if not 0 < self.min_scale <= 1:
-            raise ValueError(f"loss.equivariance.min_scale={self.min_scale}: use a value in (0, 1]")
+            raise UserError(f"loss.equivariance.min_scale={self.min_scale}: use a value in (0, 1]")
 
     def smallest_image(self, size: int, factor: int) -> int:
         """The least side, in pixels, that an image of `size` px may have after the transform."""

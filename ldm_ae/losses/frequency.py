@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm_ae.errors import UserError
+
 
 @dataclass(frozen=True)
 class FrequencyConfig:
@@ -33,16 +35,16 @@ class FrequencyConfig:
     def __post_init__(self) -> None:
         for name in ("haar_weight", "focal_weight", "focal_alpha", "high_pass_weight"):
             if getattr(self, name) < 0:
-                raise ValueError(f"loss.frequency.{name}={getattr(self, name)}: use 0 or more")
+                raise UserError(f"loss.frequency.{name}={getattr(self, name)}: use 0 or more")
         if self.haar_levels < 1:
-            raise ValueError(f"loss.frequency.haar_levels={self.haar_levels}: use 1 or more")
+            raise UserError(f"loss.frequency.haar_levels={self.haar_levels}: use 1 or more")
         if min(self.haar_bands) < 0 or max(self.haar_bands) == 0:
-            raise ValueError(
+            raise UserError(
                 f"loss.frequency.haar_bands={list(self.haar_bands)}: use weights of 0 or more,"
                 " one of them positive"
             )
         if self.high_pass_sigma <= 0:
-            raise ValueError(
+            raise UserError(
                 f"loss.frequency.high_pass_sigma={self.high_pass_sigma}: use a positive deviation"
             )
 

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.adversarial import AdversarialConfig
 from ldm_ae.losses.equivariance import EquivarianceConfig
 from ldm_ae.losses.frequency import FrequencyConfig, frequency_terms
@@ -79,9 +80,9 @@ class LossConfig:
             "rate_warmup_steps",
         ):
             if getattr(self, name) < 0:
-                raise ValueError(f"loss.{name}={getattr(self, name)}: use 0 or more")
+                raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
         if self.multi_scale_levels < 1:
-            raise ValueError(f"loss.multi_scale_levels={self.multi_scale_levels}: use 1 or more")
+            raise UserError(f"loss.multi_scale_levels={self.multi_scale_levels}: use 1 or more")
 
     @property
     def needs_perceptual(self) -> bool:

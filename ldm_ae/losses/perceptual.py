@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.installed import require_extra
 from ldm_ae.losses.backbones import Backbone, load_backbone
 from ldm_ae.losses.embedded import load_embedded
@@ -44,16 +45,16 @@ class PerceptualConfig:
 def build_perceptual(config: PerceptualConfig, *, download: bool = True) -> "PerceptualLoss":
     """The frozen distance that `config` names; download: whether its backbone may be fetched.
 
-    Raises ValueError if the backbone's weights cannot be had: nothing else takes their place.
+    Raises UserError if the backbone's weights cannot be had: nothing else takes their place.
     """
     if config.net == "none":
-        raise ValueError(
+        raise UserError(
             "loss.perceptual.net=none: there is no network to build; name one of vgg, alex,"
             " squeeze, embedded"
         )
     if config.net == "embedded":
         if config.weights is not None:
-            raise ValueError(
+            raise UserError(
                 f"loss.perceptual.weights={config.weights!r} has no use with "
                 "loss.perceptual.net=embedded: its weights are part of the package. "
                 "Drop the key, or name the backbone the file is for (vgg, alex, squeeze)."
@@ -109,12 +110,12 @@ class PerceptualLoss(nn.Module):
     def features(self, x: Tensor, y: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Features of both sides, per level (B, C_l, H_l, W_l).
 
-        Raises ValueError for shapes that differ, a side too small or other channels.
+        Raises ValueError for shapes that differ or other channels, UserError for a side too small.
         """
         if x.shape != y.shape:
             raise ValueError(f"images differ in shape: {tuple(x.shape)} and {tuple(y.shape)}")
         if min(x.shape[2:]) < self.network.min_size:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} takes images of at least {self.network.min_size} pixels a side, "
                 f"got {tuple(x.shape[2:])}: enlarge the crop"
             )
@@ -189,7 +190,7 @@ def _load_strictly(network: nn.Module, backbone: dict[str, Tensor], net: Backbon
     try:
         network.load_state_dict(renamed, strict=True)
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             f"loss.perceptual.weights: not torchvision's `features.*` of {net}: {error}"
         ) from error
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ldm_ae.errors import UserError
+
 Floats = NDArray[np.float64]
 Curve = Sequence[tuple[float, float]]  # (rate, metric), in any order
 
@@ -32,7 +34,7 @@ def bd_rate(anchor: Curve, test: Curve, *, higher_is_better: bool = True) -> BDR
     """BD-rate of `test` against `anchor` over the common range of the metric.
 
     Only points that no other point of the same curve beats in both rate and metric count. PSNR is
-    in dB; other metrics are taken as they are. Raises ValueError for a rate that is not positive
+    in dB; other metrics are taken as they are. Raises UserError for a rate that is not positive
     and for values that are not finite.
     """
     rates_a, metric_a = _monotone(anchor, higher_is_better)
@@ -82,10 +84,10 @@ class Pchip:
     def __init__(self, x: ArrayLike, y: ArrayLike) -> None:
         self.x, self.y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if self.x.ndim != 1 or self.x.shape != self.y.shape or len(self.x) < 2:
-            raise ValueError(f"two points or more, got x {self.x.shape} and y {self.y.shape}")
+            raise UserError(f"two points or more, got x {self.x.shape} and y {self.y.shape}")
         self.step = np.diff(self.x)
         if not (self.step > 0).all():
-            raise ValueError("x must rise from point to point")
+            raise UserError("x must rise from point to point")
         self.slope = _slopes(self.step, np.diff(self.y) / self.step)
 
     def __call__(self, at: float) -> float:
@@ -146,7 +148,7 @@ def _by_rate(curve: Curve, higher_is_better: bool) -> tuple[Floats, Floats]:
     """(log rate, metric with its sign turned so that more is better), by rate, rates distinct."""
     points = np.asarray(sorted(curve), np.float64).reshape(-1, 2)
     if not np.isfinite(points).all() or not (points[:, 0] > 0).all():
-        raise ValueError("a rate-distortion curve takes finite values and positive rates")
+        raise UserError("a rate-distortion curve takes finite values and positive rates")
     best: dict[float, float] = {}
     for rate, metric in points:
         value = metric if higher_is_better else -metric

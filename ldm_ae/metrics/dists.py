@@ -71,7 +71,7 @@ class DISTS:
 
 
 def open_dists(networks: Networks) -> DISTS:
-    """On the VGG16 of LPIPS-vgg. Raises ValueError if that is not there, ImportError without the
+    """On the VGG16 of LPIPS-vgg. Raises UserError if that is not there, ImportError without the
     package that has alpha and beta."""
     vgg = networks.perceptual("vgg").network.net
     convolutions = [module for module in vgg.modules() if isinstance(module, nn.Conv2d)]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldm_ae.errors import UserError
+
 
 @dataclass(frozen=True)
 class FrechetConfig:
@@ -44,9 +46,9 @@ class FeatureMoments:
         return self.total / self.count
 
     def covariance(self) -> Tensor:
-        """(d, d), with n - 1. Raises ValueError for fewer than two samples."""
+        """(d, d), with n - 1. Raises UserError for fewer than two samples."""
         if self.count < 2:
-            raise ValueError(f"a covariance needs 2 or more images; got {self.count}")
+            raise UserError(f"a covariance needs 2 or more images; got {self.count}")
         mean = self.mean()
         return (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
 
@@ -55,7 +57,7 @@ def frechet_distance(first: FeatureMoments, second: FeatureMoments) -> float:
     """Squared Fréchet distance of two Gaussians with these moments (Dowson and Landau 1982).
 
     tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is
-    symmetric: no complex numbers arise. Raises ValueError for fewer than two samples.
+    symmetric: no complex numbers arise. Raises UserError for fewer than two samples.
     """
     s1, s2 = first.covariance(), second.covariance()
     values, vectors = torch.linalg.eigh(s1)

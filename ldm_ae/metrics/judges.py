@@ -73,7 +73,7 @@ class Networks:
         self.built = dict(known or {})
 
     def perceptual(self, net: PerceptualNet) -> PerceptualLoss:
-        """Nothing is downloaded: raises ValueError if the weights are not on this machine."""
+        """Nothing is downloaded: raises UserError if the weights are not on this machine."""
         if net not in self.built:
             config = PerceptualConfig(net, self.weights.get(net))
             self.built[net] = build_perceptual(config, download=False).to(self.device)

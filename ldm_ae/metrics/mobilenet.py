@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldm_ae.data.images import to_float, to_uint8
+from ldm_ae.errors import UserError
 
 NAME = "Frechet-MobileNetV2 (not FID)"
 SIDE = 224  # of the images that the network was trained on
@@ -74,7 +75,7 @@ class FrechetNetwork(nn.Module):
     """Images (B, 1 or 3, H, W) in [-1, 1] -> features (B, 1280).
 
     Protocol: rounded to uint8, resized to 224 x 224 (bilinear, antialiased), normalised as for
-    ImageNet, means of the last feature map. Raises ValueError for a file that does not fit.
+    ImageNet, means of the last feature map. Raises UserError for a file that does not fit.
     """
 
     name = NAME
@@ -85,7 +86,7 @@ class FrechetNetwork(nn.Module):
         try:
             self.features.load_state_dict(_read(Path(weights)), strict=True)
         except (OSError, RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
-            raise ValueError(
+            raise UserError(
                 f"train.frechet.weights={weights}: not MobileNetV2's features: {error}"
             ) from error
         self.eval().requires_grad_(False)

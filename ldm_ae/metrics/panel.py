@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae.data.images import to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.judges import Judge, Networks
 from ldm_ae.metrics.table import METRICS, ON_PAIRS, require_metric
 
@@ -46,10 +47,10 @@ class Panel:
     def score(self, originals: Tensor, reconstructions: Tensor) -> list[Scores]:
         """Scores of (B, C, H, W) reconstructions in [-1, 1], in order.
 
-        Raises ValueError if the shapes differ or a reconstruction is not finite.
+        Raises UserError if the shapes differ or a reconstruction is not finite.
         """
         if not torch.isfinite(reconstructions).all():
-            raise ValueError("a reconstruction is not finite and has no score: check the weights")
+            raise UserError("a reconstruction is not finite and has no score: check the weights")
         return self.see(to_uint8(originals)).scores(to_uint8(reconstructions))
 
     def protocol(self) -> dict[str, str]:
@@ -80,10 +81,10 @@ class Original:
 
     @torch.inference_mode()
     def scores(self, pixels: Tensor) -> list[Scores]:
-        """Scores of what became of the originals, (B, C, H, W) uint8, in order. Raises ValueError
+        """Scores of what became of the originals, (B, C, H, W) uint8, in order. Raises UserError
         for another shape."""
         if pixels.shape != self.shape:
-            raise ValueError(
+            raise UserError(
                 f"images {tuple(self.shape)} came back as {tuple(pixels.shape)}: "
                 "they cannot be compared"
             )
@@ -106,7 +107,7 @@ class Original:
 def open_panel(names: Iterable[str] = ON_PAIRS, networks: Networks | None = None) -> Panel:
     """The metrics `names`; one that cannot be had is not an error but a reason.
 
-    networks: None runs on the CPU with what is cached. Raises ValueError for a name that is not in
+    networks: None runs on the CPU with what is cached. Raises UserError for a name that is not in
     the table, or not of pairs of images.
     """
     networks = networks or Networks()
@@ -115,7 +116,7 @@ def open_panel(names: Iterable[str] = ON_PAIRS, networks: Networks | None = None
         require_metric(name, "metric")
         opener = METRICS[name].open
         if opener is None:
-            raise ValueError(f"metric={name}: is of sets of images, not of pairs")
+            raise UserError(f"metric={name}: is of sets of images, not of pairs")
         try:
             judges[name] = opener(networks)
         except (ValueError, ImportError) as error:
@@ -138,10 +139,10 @@ def evaluate(
 def mean_scores(scores: Sequence[Scores]) -> Scores:
     """The mean of each metric over images; None, with the reason, if any image lacks it.
 
-    Raises ValueError if there are no images.
+    Raises UserError if there are no images.
     """
     if not scores:
-        raise ValueError("no image was scored: there is no mean")
+        raise UserError("no image was scored: there is no mean")
     means: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name in scores[0].values:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.embedded import EmbeddedPerceptual
 from ldm_ae.losses.perceptual import MIN_SIZE, PerceptualNet
 from ldm_ae.metrics.distortion import MS_SSIM_MIN_SIDE, WINDOW_SIZE, ms_ssim, psnr, ssim
@@ -20,7 +21,7 @@ class Metric:
     """label, format: of a column, such as "PSNR, dB" and ".2f".
 
     protocol: which network, window or constants; both images are always rounded to uint8.
-    open: what computes it; raises ValueError or ImportError, the reason, where a network or a
+    open: what computes it; raises UserError or ImportError, the reason, where a network or a
         package is missing. None: it is of sets of images and not of pairs.
     min_side: the least side in pixels of the images it takes.
     quick: cheap and without a network, so that every validation measures it.
@@ -130,6 +131,6 @@ OF_NETWORK: dict[PerceptualNet, str] = {
 
 
 def require_metric(name: str, key: str) -> None:
-    """Raise ValueError, naming `key`, for a metric that is not in the table."""
+    """Raise UserError, naming `key`, for a metric that is not in the table."""
     if name not in METRICS:
-        raise ValueError(f"{key}={name}: there is no such metric; name one of {', '.join(METRICS)}")
+        raise UserError(f"{key}={name}: there is no such metric; name one of {', '.join(METRICS)}")

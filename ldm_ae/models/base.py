@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_ae.data.images import pad_to_multiple
+from ldm_ae.errors import UserError
 from ldm_ae.models.coders import CoderConfig, Decoder, Encoder
 from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
@@ -67,11 +68,11 @@ class Autoencoder(nn.Module):
         """Images -> what the family makes its latents from, (B, feature_channels, H/f, W/f)."""
         channels, factor = images.shape[1], self.downsampling_factor
         if channels != self.image_channels:
-            raise ValueError(
+            raise UserError(
                 f"images have {channels} channels, this model takes {self.image_channels}"
             )
         if images.shape[2] % factor or images.shape[3] % factor:
-            raise ValueError(
+            raise UserError(
                 f"image size {images.shape[2]}x{images.shape[3]} is not divisible by the"
                 f" downsampling factor {factor}: pad it, or call reconstruct(), which does"
             )
@@ -112,14 +113,14 @@ class Autoencoder(nn.Module):
         return self.encode(images), None
 
     def encode_indices(self, images: Tensor) -> Tensor:
-        """Images -> indices of their codes, int64 (B, H/f, W/f). Raises ValueError for a model
+        """Images -> indices of their codes, int64 (B, H/f, W/f). Raises UserError for a model
         without a codebook."""
-        raise ValueError(f"a model of kind {self.config.kind} has no codebook: use encode")
+        raise UserError(f"a model of kind {self.config.kind} has no codebook: use encode")
 
     def decode_indices(self, indices: Tensor) -> Tensor:
-        """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). Raises ValueError for
+        """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). Raises UserError for
         others, and for a model without a codebook."""
-        raise ValueError(f"a model of kind {self.config.kind} has no codebook: use decode")
+        raise UserError(f"a model of kind {self.config.kind} has no codebook: use decode")
 
     def training_names(self) -> set[str]:
         """Names in the state dict that only training needs: in checkpoints, not in an export."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.blocks import NORM_EPS, Downsample, MidBlock, Stage, Upsample, run
 
 
@@ -32,25 +33,25 @@ class CoderConfig:
 
     def __post_init__(self) -> None:
         if self.image_channels not in (1, 3, 4):
-            raise ValueError(
+            raise UserError(
                 f"coder.image_channels={self.image_channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)"
             )
         if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"coder.channels={list(self.channels)}: list positive widths")
+            raise UserError(f"coder.channels={list(self.channels)}: list positive widths")
         if self.norm_groups < 1:
-            raise ValueError(f"coder.norm_groups={self.norm_groups}: use 1 or more")
+            raise UserError(f"coder.norm_groups={self.norm_groups}: use 1 or more")
         bad = [width for width in self.channels if width % self.norm_groups]
         if bad:
-            raise ValueError(
+            raise UserError(
                 f"coder.channels has {bad}, not divisible by coder.norm_groups={self.norm_groups}:"
                 " choose widths that are multiples, or fewer groups"
             )
         if self.num_res_blocks < 1:
-            raise ValueError(f"coder.num_res_blocks={self.num_res_blocks}: use 1 or more")
+            raise UserError(f"coder.num_res_blocks={self.num_res_blocks}: use 1 or more")
         factors = [2**level for level in range(len(self.channels))]
         unknown = [factor for factor in self.attention_factors if factor not in factors]
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"coder.attention_factors has {unknown}; this coder has the resolutions {factors}"
             )
 
@@ -63,10 +64,10 @@ class CoderConfig:
 
 
 def require_channels(**channels: int | None) -> None:
-    """Raise ValueError for a number of channels below 1; None stands for a default."""
+    """Raise UserError for a number of channels below 1; None stands for a default."""
     for name, value in channels.items():
         if value is not None and value < 1:
-            raise ValueError(f"model.{name}={value}: use 1 or more")
+            raise UserError(f"model.{name}={value}: use 1 or more")
 
 
 class Encoder(nn.Module):

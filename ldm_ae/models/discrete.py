@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.outputs import Reconstruction
@@ -47,7 +48,7 @@ class DiscreteConfig(ModelSettings):
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels, code_channels=self.code_channels)
         if self.codebook.dim not in (None, self.code_dim):
-            raise ValueError(
+            raise UserError(
                 f"model.code_channels={self.code_channels}, but codes of this codebook have"
                 f" {self.codebook.dim} values: leave model.code_channels out"
             )
@@ -67,7 +68,7 @@ class DiscreteConfig(ModelSettings):
 
     @classmethod
     def from_diffusers(cls, coder: CoderConfig, content: DiffusersConfig) -> "DiscreteConfig":
-        """Of a VQModel. Raises ValueError for what this package does not compute."""
+        """Of a VQModel. Raises UserError for what this package does not compute."""
         if content["norm_type"] != "group":
             raise content.unsupported("norm_type", "only `group` is")
         dim = content["vq_embed_dim"]

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
@@ -43,12 +44,12 @@ class KLConfig(ModelSettings):
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)
         if not (self.fixed_std > 0 and MIN_LOGVAR <= self.fixed_logvar <= MAX_LOGVAR):
-            raise ValueError(
+            raise UserError(
                 f"model.fixed_std={self.fixed_std}: use a deviation from 1e-6 to 1e4; for none at"
                 " all use model.kind=plain"
             )
         if self.init_from is not None and self.posterior == "fixed":
-            raise ValueError(
+            raise UserError(
                 "model.posterior=fixed with model.init_from: an AutoencoderKL's encoder also gives"
                 " the variance; leave model.posterior=learned"
             )
@@ -59,7 +60,7 @@ class KLConfig(ModelSettings):
 
     @classmethod
     def from_diffusers(cls, coder: CoderConfig, content: DiffusersConfig) -> "KLConfig":
-        """Of an AutoencoderKL. Raises ValueError for what this package does not compute."""
+        """Of an AutoencoderKL. Raises UserError for what this package does not compute."""
         if content["use_quant_conv"] != content["use_post_quant_conv"]:
             raise content.unsupported("use_post_quant_conv", "it must equal use_quant_conv")
         return cls(

@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.noise import uniform_noise
 
 _STEP, _ROUNDING = 1, 2  # streams of an image's noise
@@ -39,12 +40,12 @@ class RateConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.least_step <= self.greatest_step:
-            raise ValueError(
+            raise UserError(
                 f"model.rate.least_step={self.least_step}, greatest_step={self.greatest_step}: use"
                 " 0 < least_step <= greatest_step"
             )
         if self.width < 1:
-            raise ValueError(f"model.rate.width={self.width}: use 1 or more")
+            raise UserError(f"model.rate.width={self.width}: use 1 or more")
 
     @property
     def middle_step(self) -> float:

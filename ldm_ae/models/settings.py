@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ldm_ae.errors import UserError
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.quantizers.base import QuantizerConfig
 
@@ -37,7 +38,7 @@ class ModelSettings:
     }
 
     def to_diffusers(self) -> dict[str, Any]:
-        """The keys that other diffusers classes do not have. Raises ValueError for a model that
+        """The keys that other diffusers classes do not have. Raises UserError for a model that
         the class cannot hold."""
         return {"use_quant_conv": self.quant_conv, "use_post_quant_conv": self.quant_conv}
 
@@ -46,11 +47,11 @@ class DiffusersConfig(dict[str, Any]):
     """A `config.json` in which no key is missing."""
 
     def integer(self, key: str, at_most: int = MAX_CHANNELS) -> int:
-        """Raises ValueError for anything else than an integer from 1 to `at_most`."""
+        """Raises UserError for anything else than an integer from 1 to `at_most`."""
         value = self[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
             raise self.unsupported(key, f"an integer from 1 to {at_most} is")
         return value
 
-    def unsupported(self, key: str, remedy: str) -> ValueError:
-        return ValueError(f"config.json: {key}={self[key]} is not supported; {remedy}")
+    def unsupported(self, key: str, remedy: str) -> UserError:
+        return UserError(f"config.json: {key}={self[key]} is not supported; {remedy}")

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -45,7 +47,7 @@ class QuantizerConfig:
         return None
 
     def require_table(self) -> None:
-        """Raise ValueError if the codes are too many for the table that an export needs."""
+        """Raise UserError if the codes are too many for the table that an export needs."""
 
 
 class Quantizer(nn.Module):
@@ -69,7 +71,7 @@ class Quantizer(nn.Module):
         raise AssertionError(f"{type(self).__name__} must define indices")
 
     def codes(self) -> Tensor:
-        """The table of codes as they are decoded, (K, d). Raises ValueError for too many."""
+        """The table of codes as they are decoded, (K, d). Raises UserError for too many."""
         raise AssertionError(f"{type(self).__name__} must define codes")
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -77,12 +79,12 @@ class Quantizer(nn.Module):
         return rearrange(F.embedding(indices, self.codes()), "b h w d -> b d h w")
 
     def require_indices(self, indices: Tensor) -> None:
-        """Raise ValueError unless all indices lie in [0, K): a GPU would only abort."""
+        """Raise UserError unless all indices lie in [0, K): a GPU would only abort."""
         if indices.numel() == 0:
             return
         least, greatest = int(indices.min()), int(indices.max())
         if least < 0 or greatest >= self.num_codes:
-            raise ValueError(
+            raise UserError(
                 f"indices lie in [{least}, {greatest}], the codebook has {self.num_codes} codes:"
                 f" use 0 to {self.num_codes - 1}"
             )

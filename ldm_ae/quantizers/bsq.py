@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm_ae.distributed import sum_over_ranks, world
+from ldm_ae.errors import UserError
 from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
 
 _MAX_BITS, _MAX_TABLE_BITS = 62, 16
@@ -36,12 +37,12 @@ class BSQConfig(QuantizerConfig):
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= _MAX_BITS:
-            raise ValueError(f"codebook.bits={self.bits}: use 1 to {_MAX_BITS}")
+            raise UserError(f"codebook.bits={self.bits}: use 1 to {_MAX_BITS}")
         for name in ("entropy_weight", "diversity", "beta"):
             if getattr(self, name) < 0:
-                raise ValueError(f"codebook.{name}={getattr(self, name)}: use 0 (off) or more")
+                raise UserError(f"codebook.{name}={getattr(self, name)}: use 0 (off) or more")
         if self.inverse_temperature <= 0:
-            raise ValueError(
+            raise UserError(
                 f"codebook.inverse_temperature={self.inverse_temperature}: use a positive number"
             )
 
@@ -55,7 +56,7 @@ class BSQConfig(QuantizerConfig):
 
     def require_table(self) -> None:
         if self.bits > _MAX_TABLE_BITS:
-            raise ValueError(
+            raise UserError(
                 f"codebook.bits={self.bits}: diffusers' VQModel holds every code, and 2^{self.bits}"
                 f" are too many for its table; to export, use {_MAX_TABLE_BITS} bits or fewer"
             )

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.errors import UserError
 from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
 
 _MAX_CODES, _MAX_TABLE = 1 << 62, 1 << 16
@@ -32,13 +33,13 @@ class FSQConfig(QuantizerConfig):
 
     def __post_init__(self) -> None:
         if not self.levels or min(self.levels) < 2:
-            raise ValueError(f"codebook.levels={list(self.levels)}: list numbers of 2 or more")
+            raise UserError(f"codebook.levels={list(self.levels)}: list numbers of 2 or more")
         if self.num_codes > _MAX_CODES:
-            raise ValueError(
+            raise UserError(
                 f"codebook.levels={list(self.levels)}: more than 2^62 codes; use fewer levels"
             )
         if self.beta < 0:
-            raise ValueError(f"codebook.beta={self.beta}: use 0 (off) or more")
+            raise UserError(f"codebook.beta={self.beta}: use 0 (off) or more")
 
     @property
     def num_codes(self) -> int:
@@ -50,7 +51,7 @@ class FSQConfig(QuantizerConfig):
 
     def require_table(self) -> None:
         if self.num_codes > _MAX_TABLE:
-            raise ValueError(
+            raise UserError(
                 f"codebook.levels={list(self.levels)}: diffusers' VQModel holds every code, and"
                 f" {self.num_codes:,} are too many for its table; to export, use levels whose"
                 f" product is {_MAX_TABLE:,} or less"

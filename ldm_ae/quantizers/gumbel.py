@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.noise import gumbel_noise
 from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
 from ldm_ae.quantizers.vq import nearest_codes
@@ -34,14 +35,14 @@ class GumbelConfig(QuantizerConfig):
 
     def __post_init__(self) -> None:
         if self.size < 2:
-            raise ValueError(f"codebook.size={self.size}: use 2 or more codes")
+            raise UserError(f"codebook.size={self.size}: use 2 or more codes")
         if min(self.temperature_start, self.temperature_end) <= 0:
-            raise ValueError(
+            raise UserError(
                 f"codebook.temperature_start={self.temperature_start} and"
                 f" temperature_end={self.temperature_end} must both be above 0"
             )
         if self.temperature_steps < 1:
-            raise ValueError(f"codebook.temperature_steps={self.temperature_steps}: use 1 or more")
+            raise UserError(f"codebook.temperature_steps={self.temperature_steps}: use 1 or more")
 
     @property
     def num_codes(self) -> int:

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ldm_ae.distributed import sum_over_ranks, take_across_ranks, world
+from ldm_ae.errors import UserError
 from ldm_ae.noise import mix
 from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
 
@@ -45,11 +46,11 @@ class VQConfig(QuantizerConfig):
 
     def __post_init__(self) -> None:
         if self.size < 2:
-            raise ValueError(f"codebook.size={self.size}: use 2 or more codes")
+            raise UserError(f"codebook.size={self.size}: use 2 or more codes")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"codebook.ema_decay={self.ema_decay}: use a value in [0, 1)")
+            raise UserError(f"codebook.ema_decay={self.ema_decay}: use a value in [0, 1)")
         if self.legacy and self.update == "ema":
-            raise ValueError(
+            raise UserError(
                 "codebook.legacy=true changes the codebook loss, which codebook.update=ema does"
                 " not have: set codebook.update=gradient"
             )

@@ -13,6 +13,7 @@ from accelerate.utils import (
     ProjectConfiguration,
 )
 
+from ldm_ae.errors import UserError
 from ldm_ae.train.config import TrainConfig
 from ldm_ae.train.trackers import require_trackers
 
@@ -27,11 +28,11 @@ SHARDED_LAUNCHES = {
 def join_ranks(config: TrainConfig) -> PartialState:
     """The processes of this run, brought together; their launcher decides how many there are.
 
-    Raises ValueError for a device that is not there, a launch that shards the weights, and copies
+    Raises UserError for a device that is not there, a launch that shards the weights, and copies
     that know nothing of each other.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             "train.device=cuda, but torch finds no CUDA device: use train.device=auto or cpu,"
             " or install a driver and a CUDA build of torch"
         )
@@ -39,7 +40,7 @@ def join_ranks(config: TrainConfig) -> PartialState:
     ranks = PartialState(cpu=uses_cpu(config))
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     if asked > 1 and ranks.num_processes == 1:
-        raise ValueError(
+        raise UserError(
             f"WORLD_SIZE={asked}, but Accelerate runs a single process: every copy would train"
             " alone. On CPUs start with: ACCELERATE_USE_CPU=true torchrun --nproc_per_node"
             f" {asked} scripts/..."
@@ -55,7 +56,7 @@ def _refuse_sharding() -> None:
     """Averaged weights, Muon, the adaptive weight and checkpoints need whole tensors."""
     for variable, name in SHARDED_LAUNCHES.items():
         if os.environ.get(variable, "false").lower() == "true":
-            raise ValueError(
+            raise UserError(
                 f"{variable}=true: {name} cuts weights into shards, which this training does not"
                 " support. Launch with plain data parallelism: accelerate launch --multi_gpu"
             )
@@ -64,11 +65,11 @@ def _refuse_sharding() -> None:
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
     """Accelerate, told explicitly what the config says, its precision settled.
 
-    Raises ValueError as `join_ranks`, which it calls, for fp16 on a CPU, and for missing trackers.
+    Raises UserError as `join_ranks`, which it calls, for fp16 on a CPU, and for missing trackers.
     """
     join_ranks(config)
     if config.precision == "fp16" and uses_cpu(config):
-        raise ValueError(
+        raise UserError(
             "train.precision=fp16 needs a GPU: on a CPU use train.precision=auto, bf16 or fp32"
         )
     require_trackers(config.trackers)

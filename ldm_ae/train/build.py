@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.critic import Critic, build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
@@ -22,13 +23,13 @@ DISCRIMINATOR_BETAS = (0.5, 0.9)
 def build_perceptual_metric(experiment: Experiment, device: torch.device) -> PerceptualLoss | None:
     """The perceptual network of the config, for training and validation alike.
 
-    Raises ValueError if it cannot be had, or cannot see images as small as the crops.
+    Raises UserError if it cannot be had, or cannot see images as small as the crops.
     """
     loss = experiment.loss
     if loss.perceptual.net == "none":
         for name in ("perceptual_weight", "gram_weight"):
             if getattr(loss, name) > 0:
-                raise ValueError(
+                raise UserError(
                     f"loss.{name}={getattr(loss, name)} with loss.perceptual.net=none: name a"
                     " network, or set the weight to 0"
                 )
@@ -41,7 +42,7 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
 def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     """Networks, drawn from the run's seed, the same on every rank, and their optimizers, prepared.
 
-    Raises ValueError as `build_perceptual_metric` and `initial_model`.
+    Raises UserError as `build_perceptual_metric` and `initial_model`.
     """
     config, loss = experiment.train, experiment.loss
     torch.manual_seed(config.seed)

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ldm_ae.errors import UserError
 from ldm_ae.files import write_through
 from ldm_ae.train.checkpoint_folders import SCORES, placing, rotate
 from ldm_ae.train.state import TrainState
@@ -40,9 +41,9 @@ class Progress:
     seed: int = 0
 
     def require_order(self, num_images: int, seed: int) -> None:
-        """Raises ValueError if the data or the seed are not what this position counts in."""
+        """Raises UserError if the data or the seed are not what this position counts in."""
         if self.num_images and (self.num_images, self.seed) != (num_images, seed):
-            raise ValueError(
+            raise UserError(
                 f"the run saw {self.num_images} images in the order of train.seed={self.seed}; now"
                 f" there are {num_images} and train.seed={seed}: the run cannot go on where it"
                 " was. Restore the data and the seed, or start anew in another train.run_dir"
@@ -54,11 +55,11 @@ def checkpoint_path(run_dir: Path, progress: Progress) -> Path:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """Raises ValueError if state.json is damaged or missing."""
+    """Raises UserError if state.json is damaged or missing."""
     try:
         return Progress(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
         ) from error
 
@@ -93,19 +94,19 @@ def save_checkpoint(
 
 
 def load_checkpoint(checkpoint: Path, state: TrainState) -> Progress:
-    """Restore what save_checkpoint wrote; ValueError if it does not fit the config's networks."""
+    """Restore what save_checkpoint wrote; UserError if it does not fit the config's networks."""
     try:
         state.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
         state.average.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
         saved = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
         _restore_training_state(state, saved)
     except (RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
             f" changed?): {error}"
         ) from error
     except (OSError, EOFError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(
+        raise UserError(
             f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
         ) from error
     return read_progress(checkpoint)

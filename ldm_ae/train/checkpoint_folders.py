@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ldm_ae.errors import UserError
 from ldm_ae.files import is_disk_full, sync_folder
 from ldm_ae.metrics.table import LPIPS, METRICS
 
@@ -32,31 +33,29 @@ def find_checkpoint(
 ) -> Path:
     """The checkpoint that `which` names: `latest`, `best`, a folder's name, or a path.
 
-    key: the option that is named in errors. Raises ValueError if there is none, or if `best` is
+    key: the option that is named in errors. Raises UserError if there is none, or if `best` is
     asked for without a metric.
     """
     existing = checkpoints_of(run_dir)
     names = ", ".join(path.name for path in existing) or "none"
     if which == "latest":
         if not existing:
-            raise ValueError(
+            raise UserError(
                 f"{key}=latest: no checkpoint under {run_dir / 'checkpoints'};"
                 " start without --resume, or set train.run_dir to the run's folder"
             )
         return existing[-1]
     if which == "best":
         if best_metric is None:
-            raise ValueError(
-                f"{key}=best: the run has no train.best_metric; {run_dir} has: {names}"
-            )
+            raise UserError(f"{key}=best: the run has no train.best_metric; {run_dir} has: {names}")
         best = best_checkpoint(run_dir, best_metric)
         if best is None:
-            raise ValueError(f"{key}=best: no checkpoint has a {best_metric}; there are: {names}")
+            raise UserError(f"{key}=best: no checkpoint has a {best_metric}; there are: {names}")
         return best
     for candidate in (run_dir / "checkpoints" / which, Path(which)):
         if (candidate / "state.json").is_file():
             return candidate
-    raise ValueError(f"{key}={which}: no such checkpoint; {run_dir} has: {names}")
+    raise UserError(f"{key}={which}: no such checkpoint; {run_dir} has: {names}")
 
 
 def read_score(checkpoint: Path, metric: str) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.data.config import DataConfig
+from ldm_ae.errors import UserError
 from ldm_ae.losses.objective import LossConfig
 from ldm_ae.metrics.frechet import FrechetConfig
 from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
@@ -83,17 +84,17 @@ class TrainConfig:
         at_least_one = ("steps", "batch_size", "accumulation", "log_every", "validate_every")
         for name in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
-                raise ValueError(f"train.{name}={getattr(self, name)}: use 1 or more")
+                raise UserError(f"train.{name}={getattr(self, name)}: use 1 or more")
         not_negative = ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay")
         for name in (*not_negative, "max_skipped", "seed"):
             if getattr(self, name) < 0:
-                raise ValueError(f"train.{name}={getattr(self, name)}: use 0 or more")
+                raise UserError(f"train.{name}={getattr(self, name)}: use 0 or more")
         if self.lr <= 0:
-            raise ValueError(f"train.lr={self.lr}: use a positive learning rate")
+            raise UserError(f"train.lr={self.lr}: use a positive learning rate")
         if self.muon_lr <= 0:
-            raise ValueError(f"train.muon_lr={self.muon_lr}: use a positive learning rate")
+            raise UserError(f"train.muon_lr={self.muon_lr}: use a positive learning rate")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay={self.ema_decay}: use a value in [0, 1)")
+            raise UserError(f"train.ema_decay={self.ema_decay}: use a value in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,12 @@ class Experiment:
     def __post_init__(self) -> None:
         factor = self.model.coder.downsampling_factor
         if self.data.size % factor:
-            raise ValueError(
+            raise UserError(
                 f"data.size={self.data.size} is not divisible by the model's downsampling factor"
                 f" {factor}: use {self.data.size // factor * factor or factor}"
             )
         if self.data.channels != self.model.coder.image_channels:
-            raise ValueError(
+            raise UserError(
                 f"data.channels={self.data.channels} but model.coder.image_channels="
                 f"{self.model.coder.image_channels}: make them equal"
             )
@@ -138,7 +139,7 @@ class Experiment:
         self.require_images_of(self.loss.smallest_image, "the pixel terms of loss")
         self._require_family()
         if (self.loss.reconstruction == "logit_laplace") != self.model.predict_scale:
-            raise ValueError(
+            raise UserError(
                 "loss.reconstruction=logit_laplace and model.predict_scale=true (kind discrete)"
                 f" need each other; got {self.loss.reconstruction} and"
                 f" predict_scale={self.model.predict_scale}"
@@ -153,23 +154,23 @@ class Experiment:
         return self.loss.equivariance.smallest_image(size, factor)
 
     def require_images_of(self, side: int, what: str, remedy: str = "") -> None:
-        """Raise ValueError if losses see images with sides below `side`, which `what` needs."""
+        """Raise UserError if losses see images with sides below `side`, which `what` needs."""
         smallest = self.smallest_image
         if smallest < side:
             found = f"data.size={self.data.size}"
             if smallest < self.data.size:
                 found += f", {smallest} after train.progressive and loss.equivariance,"
-            raise ValueError(f"{found} is too small for {what}: use {side} or more{remedy}")
+            raise UserError(f"{found} is too small for {what}: use {side} or more{remedy}")
 
     def _require_family(self) -> None:
         if self.loss.equivariance.probability > 0 and self.model.codebook is not None:
-            raise ValueError(
+            raise UserError(
                 f"loss.equivariance.probability={self.loss.equivariance.probability} with"
                 f" model.kind={self.model.kind}: only latents without a codebook are transformed;"
                 " use 0"
             )
         if self.train.freeze_encoder and self.model.init_from is None:
-            raise ValueError(
+            raise UserError(
                 "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl)"
                 " whose decoder is to be trained"
             )
@@ -194,21 +195,21 @@ class Experiment:
         if asked is None:
             return
         if asked == "lpips" and self.loss.perceptual.net in ("none", "embedded"):
-            raise ValueError(
+            raise UserError(
                 "train.best_metric=lpips needs loss.perceptual.net=vgg, alex or squeeze; or name"
                 " one of lpips_vgg, lpips_alex, lpips_squeeze"
             )
         assert metric is not None
         require_metric(metric, "train.best_metric")
         if metric == "frechet" and self.train.frechet.weights is None:
-            raise ValueError("train.best_metric=frechet needs train.frechet.weights")
+            raise UserError("train.best_metric=frechet needs train.frechet.weights")
         if self.data.size < METRICS[metric].min_side:
-            raise ValueError(
+            raise UserError(
                 f"train.best_metric={metric} needs data.size={METRICS[metric].min_side} or more"
             )
         unvalidated = self.data.validation_count == 0 and self.data.validation_path is None
         if unvalidated and self.data.kind != "embedded":
-            raise ValueError(
+            raise UserError(
                 f"train.best_metric={metric} needs validation images: set"
                 " data.validation_count or data.validation_path"
             )

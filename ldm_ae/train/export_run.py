@@ -19,6 +19,7 @@ from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import Data, open_data
 from ldm_ae.data.validation import validation_images
+from ldm_ae.errors import UserError
 from ldm_ae.export.export import export, require_free
 from ldm_ae.metrics.judges import Networks
 from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
@@ -52,15 +53,15 @@ def export_run(
     checkpoint: `latest`, `best` (by the run's train.best_metric), or a checkpoint's name.
     max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
     the images are elsewhere now. prior: as in `export`. data: the run's images, where they are open
-    already. Raises ValueError for whatever is missing, and as `export`.
+    already. Raises UserError for whatever is missing, and as `export`.
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     require_free(out_dir, overwrite)
     foreign = [item for item in overrides if not item.startswith("data.")]
     if foreign:
-        raise ValueError(f"{foreign[0]!r}: an export can only override data.key=value")
+        raise UserError(f"{foreign[0]!r}: an export can only override data.key=value")
     if not (run_dir / "config.yaml").is_file():
-        raise ValueError(f"{run_dir} has no config.yaml: give the folder of a training run")
+        raise UserError(f"{run_dir} has no config.yaml: give the folder of a training run")
     experiment = config.load(Experiment, run_dir / "config.yaml", list(overrides))
     folder = find_checkpoint(run_dir, checkpoint, experiment.best_metric, key="checkpoint")
     model = _open(folder / f"{weights}.safetensors", experiment)
@@ -98,7 +99,7 @@ def training_crops(
     """Batches (B, C, size, size) of training crops: every image once, in random order, or as often
     as `MIN_CROPS` takes, up to `max_images` crops."""
     if max_images is not None and max_images < 1:
-        raise ValueError(f"max_images={max_images}: measure at least 1 image")
+        raise UserError(f"max_images={max_images}: measure at least 1 image")
     loader = TrainLoader(data, experiment.train.batch_size, experiment.train.seed)
     limit = min(max(loader.num_images, MIN_CROPS), max_images or MAX_CROPS)
     return _limited(loader, limit)
@@ -135,13 +136,13 @@ def validation_scores(model: Autoencoder, experiment: Experiment, data: Data) ->
 
 def _open(path: Path, experiment: Experiment) -> Autoencoder:
     if not path.is_file():
-        raise ValueError(f"{path} does not exist: the checkpoint is not complete")
+        raise UserError(f"{path} does not exist: the checkpoint is not complete")
     with torch.device("meta"):
         model = build_model(experiment.model)
     try:
         model.load_state_dict(load_file(path), strict=True, assign=True)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{path} does not fit the run's config.yaml: {error}") from error
+        raise UserError(f"{path} does not fit the run's config.yaml: {error}") from error
     return model.eval()
 
 

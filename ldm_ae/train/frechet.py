@@ -10,6 +10,7 @@ from torch import Tensor
 from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.errors import UserError
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
 from ldm_ae.metrics.mobilenet import FrechetNetwork
 from ldm_ae.train.config import Experiment
@@ -94,13 +95,13 @@ def open_frechet(
     """The Fréchet distance of the config with its floor, or None. Called by every rank.
 
     images: this rank's share of the `num_images` for validation, (C, H, W) uint8. Raises
-    ValueError if there are fewer than two, or the network's file does not fit.
+    UserError if there are fewer than two, or the network's file does not fit.
     """
     weights = experiment.train.frechet.weights
     if weights is None:
         return None
     if num_images < 2:
-        raise ValueError(
+        raise UserError(
             f"train.frechet.weights={weights} needs 2 or more validation images: set"
             " data.validation_count or data.validation_path"
         )

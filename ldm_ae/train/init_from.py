@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ldm_ae.convert.diffusers_config import LatentScaling, from_diffusers_config, scaling_of
 from ldm_ae.convert.load import load, read_config
+from ldm_ae.errors import UserError
 from ldm_ae.models.settings import ModelSettings
 
 # owner/model, and a folder inside it.
@@ -28,7 +29,7 @@ class PretrainedConfig:
 def read_pretrained_config(source: str) -> PretrainedConfig:
     """The settings of `source`, without its weights.
 
-    Raises ValueError for what is neither a folder nor a hub name, cannot be had, or is no
+    Raises UserError for what is neither a folder nor a hub name, cannot be had, or is no
     AutoencoderKL that this package computes.
     """
     if Path(source).is_dir():
@@ -37,7 +38,7 @@ def read_pretrained_config(source: str) -> PretrainedConfig:
         content = _from_hub(source, "load_config")
     model = from_diffusers_config(content)
     if model.codebook is not None:
-        raise ValueError(
+        raise UserError(
             f"model.init_from={source} is a {content['_class_name']}: training starts from an"
             " AutoencoderKL only"
         )
@@ -55,7 +56,7 @@ def read_pretrained_weights(source: str) -> dict[str, Tensor]:
 def _from_hub(source: str, method: str) -> Any:
     name = _HUB_NAME.fullmatch(source)
     if name is None:
-        raise ValueError(
+        raise UserError(
             f"model.init_from={source} is neither a folder nor a name on the hub: use the path of"
             " an export or a diffusers model, owner/model or owner/model/subfolder"
         )
@@ -68,6 +69,6 @@ def _from_hub(source: str, method: str) -> Any:
             return getattr(diffusers.AutoencoderKL, method)(name[1], subfolder=name[2])
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(
+        raise UserError(
             f"model.init_from={source} is no folder here, and the hub does not give it: {reason}"
         ) from error

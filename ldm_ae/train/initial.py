@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae import config
+from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.settings import ModelSettings
@@ -18,7 +19,7 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     """An experiment from YAML and overrides such as `train.lr=1e-4`.
 
     What `model` does not say is taken from `model.init_from`, if that is set; with a frozen
-    encoder, `scaling` is, too, since the latents stay what they are. Raises ValueError for every
+    encoder, `scaling` is, too, since the latents stay what they are. Raises UserError for every
     mistake in the config.
     """
     content = config.apply_overrides(config.read_yaml(path), overrides or [])
@@ -45,7 +46,7 @@ def _filled(given: Any, defaults: Any) -> Any:
 def initial_model(experiment: Experiment) -> Autoencoder:
     """A model with random weights, or those of `model.init_from`.
 
-    With a frozen encoder, nothing up to the latents' moments takes a gradient. Raises ValueError if
+    With a frozen encoder, nothing up to the latents' moments takes a gradient. Raises UserError if
     the config is not that of `model.init_from`, and as `read_pretrained_config`.
     """
     settings = experiment.model
@@ -55,7 +56,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
         model.load_state_dict(read_pretrained_weights(settings.init_from))
     if experiment.train.freeze_encoder:
         if experiment.scaling is None:
-            raise ValueError(
+            raise UserError(
                 "train.freeze_encoder=true without scaling: the export could not keep it. Read the"
                 " config by ldm_ae.train.initial.load_experiment, which takes it from"
                 " model.init_from"
@@ -72,7 +73,7 @@ def _require_same_shape(given: ModelSettings, source: str) -> None:
         f"model.{k}={ours[k]} instead of {theirs[k]}" for k in ours if ours[k] != theirs[k]
     ]
     if different:
-        raise ValueError(
+        raise UserError(
             f"model.init_from={source} has another model: {'; '.join(different)}. Leave these keys"
             " out; they are taken from there"
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ldm_ae.errors import UserError
 from ldm_ae.train.checkpoint import Progress, checkpoint_path, save_checkpoint
 from ldm_ae.train.checkpoint_folders import best_checkpoint, is_better, read_score
 from ldm_ae.train.state import TrainState
@@ -25,14 +26,14 @@ class Keeper:
     def beats_the_best(self, scores: Mapping[str, Any] | None) -> bool:
         """Whether scores are better than all before them; they then are the ones to beat.
 
-        Raises ValueError if the chosen metric could not be measured.
+        Raises UserError if the chosen metric could not be measured.
         """
         metric = self.metric
         if scores is None or metric is None:
             return False
         score = scores[metric]
         if score is None:
-            raise ValueError(
+            raise UserError(
                 f"train.best_metric={metric} cannot be measured on these validation images:"
                 " choose another one, or larger images"
             )

@@ -36,7 +36,7 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
 
     resume: `latest`, `auto` (the latest if there is one), a checkpoint's name or its path; None
     starts anew. A run that was complete is only exported again.
-    Raises ValueError for anything wrong with the config, the data or the surroundings, another
+    Raises UserError for anything wrong with the config, the data or the surroundings, another
     run in the folder included, before the first file is written; FloatingPointError when a loss or
     gradient is not finite; TrainingStopped after SIGTERM or SIGINT, with everything saved; OSError
     that names the folder and the last checkpoint when the disk is full.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ldm_ae.distributed import gather_from_ranks
+from ldm_ae.errors import UserError
 
 LOCK = ".lock"
 
@@ -20,17 +21,17 @@ LOCK = ".lock"
 def sole_run(run_dir: Path, is_main_process: bool) -> Iterator[None]:
     """No other run has the folder while the block runs; the main process holds the lock.
 
-    Raises ValueError on every rank, with the folder as it was, if another run has it.
+    Raises UserError on every rank, with the folder as it was, if another run has it.
     """
     with contextlib.ExitStack() as stack:
         refusal = ""
         if is_main_process:
             try:
                 stack.enter_context(locked(run_dir))
-            except (OSError, ValueError) as error:
+            except (OSError, UserError) as error:
                 refusal = str(error)
         for text in filter(None, gather_from_ranks(refusal)):
-            raise ValueError(text)
+            raise UserError(text)
         yield
 
 
@@ -67,7 +68,7 @@ def _acquire(path: Path) -> TextIO:
             file.close()
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise OSError(error.errno, f"cannot lock {path}: {error.strerror}") from error
-            raise ValueError(
+            raise UserError(
                 f"train.run_dir={path.parent} is in use by {path.read_text(encoding='utf-8')}: wait"
                 " until it ends, stop it, or choose another train.run_dir"
             ) from error

@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 
 from ldm_ae.data.batch import Batch
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,19 @@ class Stage:
 
 
 def require_growing(stages: Sequence[Stage], final_size: int, factor: int) -> None:
-    """Raise ValueError unless steps and sizes grow and every size is a multiple of `factor`."""
+    """Raise UserError unless steps and sizes grow and every size is a multiple of `factor`."""
     steps = [0, *(stage.until_step for stage in stages)]
     sizes = [*(stage.size for stage in stages), final_size]
     if any(later <= sooner for sooner, later in pairwise(steps)):
-        raise ValueError(f"train.progressive ends its stages at {steps[1:]}: let them grow from 1")
+        raise UserError(f"train.progressive ends its stages at {steps[1:]}: let them grow from 1")
     if any(later <= sooner for sooner, later in pairwise(sizes)):
-        raise ValueError(
+        raise UserError(
             f"train.progressive has the sizes {sizes[:-1]} before data.size={final_size}: let"
             " them grow"
         )
     bad = [size for size in sizes[:-1] if size < 1 or size % factor]
     if bad:
-        raise ValueError(
+        raise UserError(
             f"train.progressive has the sizes {bad}: use multiples of the model's downsampling"
             f" factor {factor}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ldm_ae.distributed import gather_from_ranks
+from ldm_ae.errors import UserError
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint
 
 
@@ -13,7 +14,7 @@ def starting_point(
 ) -> Path | None:
     """The checkpoint to go on from, or None for a new run; `auto` goes on if it can.
 
-    Raises ValueError if a new run would mix with an old one's checkpoints.
+    Raises UserError if a new run would mix with an old one's checkpoints.
     """
     existing = checkpoints_of(run_dir)
     if resume == "auto":
@@ -22,13 +23,13 @@ def starting_point(
         chosen = find_checkpoint(run_dir, resume, best_metric)
         newer = [path.name for path in existing if path.name > chosen.name]
         if newer:
-            raise ValueError(
+            raise UserError(
                 f"resume={resume}: {run_dir} has newer checkpoints ({', '.join(newer)}), which the"
                 " run would mix with: move them away, or choose another train.run_dir"
             )
         return chosen
     if existing:
-        raise ValueError(
+        raise UserError(
             f"train.run_dir={run_dir} holds checkpoints up to {existing[-1].name}: go on from them"
             " with --resume latest, or choose another train.run_dir"
         )
@@ -36,11 +37,11 @@ def starting_point(
 
 
 def require_one_start(step: int, run_dir: Path) -> None:
-    """Raise ValueError, on every rank, unless all start from the same step: weights are not sent
+    """Raise UserError, on every rank, unless all start from the same step: weights are not sent
     around after a resume."""
     steps = gather_from_ranks(step)
     if len(set(steps)) > 1:
-        raise ValueError(
+        raise UserError(
             f"train.run_dir={run_dir}: the processes would start from the steps {steps}. It must be"
             " on a disk that all machines share"
         )

@@ -10,14 +10,16 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
+from ldm_ae.errors import UserError
+
 PROJECT = "ldm_ae"
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Raise ValueError for a tracker that is not installed: Accelerate would leave it out."""
+    """Raise UserError for a tracker that is not installed: Accelerate would leave it out."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ValueError(
+            raise UserError(
                 f"train.trackers has {name}, which is not installed: pip install {name}, or leave"
                 " it out"
             )

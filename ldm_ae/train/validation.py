@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.errors import UserError
 from ldm_ae.export.statistics import ACTIVE_VARIANCE
 from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.metrics.judges import Networks
@@ -49,13 +50,13 @@ def open_validation_panel(
 ) -> Panel:
     """What validation measures; the network of the loss, if there is one, is used again.
 
-    Raises ValueError if the best checkpoint is chosen by what cannot be had.
+    Raises UserError if the best checkpoint is chosen by what cannot be had.
     """
     known = {} if perceptual is None else {experiment.loss.perceptual.net: perceptual}
     panel = open_panel(experiment.validation_metrics, Networks(device, known=known))
     metric = experiment.best_metric
     if metric in panel.reasons:
-        raise ValueError(f"train.best_metric={metric} cannot be had: {panel.reasons[metric]}")
+        raise UserError(f"train.best_metric={metric} cannot be had: {panel.reasons[metric]}")
     return panel
 
 

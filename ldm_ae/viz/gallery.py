@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 
 Pixels = NDArray[np.uint8]
@@ -35,14 +36,14 @@ def centre_crop(pixels: Pixels, side: int) -> Pixels:
 def gallery(rows: Sequence[Sequence[Tile]]) -> Pixels:
     """(H, W, 3) uint8: a row per image, tiles of one size within a row.
 
-    Raises ValueError without a tile and for tiles of one row that differ in size.
+    Raises UserError without a tile and for tiles of one row that differ in size.
     """
     if not rows or not all(rows):
-        raise ValueError("a gallery needs at least one row, and a tile in each")
+        raise UserError("a gallery needs at least one row, and a tile in each")
     for row in rows:
         sizes = {tile.pixels.shape for tile in row}
         if len(sizes) > 1:
-            raise ValueError(f"tiles of one row must have one size, got {sorted(sizes)}")
+            raise UserError(f"tiles of one row must have one size, got {sorted(sizes)}")
     bands = [_row(row) for row in rows]
     width = max(band.width for band in bands)
     height = sum(band.height for band in bands) + GAP * (len(bands) - 1)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ldm_ae.data.images import to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 
 ERROR_GAIN = 4.0
@@ -29,10 +30,10 @@ def reconstruction_grid(
     rows; a (B, C, H, W) tensor is such a sequence. Grey is shown as grey; alpha is left out.
     error: |reconstruction - original| per channel, both rounded to uint8, times `error_gain`,
     so black is no error. For TensorBoard: add_image(tag, grid, step, dataformats="HWC").
-    Raises ValueError if there are no images, or the two sides do not match.
+    Raises UserError if there are no images, or the two sides do not match.
     """
     if len(originals) == 0 or len(originals) != len(reconstructions):
-        raise ValueError(
+        raise UserError(
             f"a grid needs one reconstruction per original, at least one; got "
             f"{len(originals)} originals and {len(reconstructions)} reconstructions"
         )
@@ -66,7 +67,7 @@ def save_reconstruction_grid(
 
 def _row(original: Tensor, reconstruction: Tensor, gain: float) -> list[NDArray[np.uint8]]:
     if original.shape != reconstruction.shape or original.ndim != 3:
-        raise ValueError(
+        raise UserError(
             f"a grid takes pairs of (C, H, W) images of one shape; got {tuple(original.shape)} "
             f"and {tuple(reconstruction.shape)}"
         )

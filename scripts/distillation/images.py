@@ -12,6 +12,7 @@ from torch import Tensor
 from ldm_ae.data.formats import image_endings
 from ldm_ae.data.images import decode_image
 from ldm_ae.data.paths import find_files
+from ldm_ae.errors import UserError
 
 SHORT_SIDE = 256  # kept in memory; a crop is taken from this
 
@@ -19,18 +20,18 @@ SHORT_SIDE = 256  # kept in memory; a crop is taken from this
 def load_photos(sources: list[str], crop_size: int) -> list[np.ndarray]:
     """Folders, image files and parquet files (column `image`) -> RGB uint8 (H, W, 3).
 
-    Raises ValueError if a source does not exist or nothing is large enough for a crop.
+    Raises UserError if a source does not exist or nothing is large enough for a crop.
     """
     photos = [photo for source in sources for photo in _read_source(Path(source))]
     photos = [photo for photo in photos if min(photo.shape[:2]) >= crop_size]
     if not photos:
-        raise ValueError(f"--images {sources}: no photo of at least {crop_size} pixels a side")
+        raise UserError(f"--images {sources}: no photo of at least {crop_size} pixels a side")
     return photos
 
 
 def _read_source(source: Path) -> Iterator[np.ndarray]:
     if not source.exists():
-        raise ValueError(f"--images {source}: no such folder or file")
+        raise UserError(f"--images {source}: no such folder or file")
     kinds = image_endings() | {".parquet"}
     for path in find_files(source, kinds, "--images") if source.is_dir() else [source]:
         if path.suffix == ".parquet":

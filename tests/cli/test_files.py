@@ -6,13 +6,14 @@ from PIL import Image
 
 from ldm_ae.cli.files import for_each_file, one_file
 from ldm_ae.cli.main import main
+from ldm_ae.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "codec" / "golden"
 
 
 def copy(source: Path, target: Path) -> None:
     if source.read_text() == "bad":
-        raise ValueError("cannot be read")
+        raise UserError("cannot be read")
     target.write_text(source.read_text())
 
 

@@ -1,5 +1,6 @@
 """The verbs' common frame: which exist, and what exit codes say."""
 
+import errno
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -7,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from ldm_ae.cli.main import VERBS, main
+from ldm_ae.errors import UserError
 from ldm_ae.installed import MissingExtraError, version
 
 
@@ -55,8 +57,9 @@ def test_an_unknown_verb_is_answered_with_those_there_are(
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ValueError("one\ntwo"), 2),
-        (OSError("no space"), 2),
+        (UserError("one\ntwo"), 2),
+        (FileNotFoundError(errno.ENOENT, "none", "a.png"), 2),
+        (OSError(errno.ENOSPC, "no space"), 2),
         (MissingExtraError("absent"), 2),
         (FloatingPointError("nan"), 1),
     ],
@@ -72,12 +75,13 @@ def test_what_goes_wrong_is_one_message(
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
-def test_a_fault_of_ours_keeps_its_traceback(verb) -> None:
+@pytest.mark.parametrize("kind", [AssertionError, ValueError, OSError])
+def test_a_fault_of_ours_keeps_its_traceback(kind: type[Exception], verb) -> None:
     def fail(arguments: object) -> None:
-        raise AssertionError("ours")
+        raise kind("ours")
 
     verb(fail)
-    with pytest.raises(AssertionError, match="ours"):
+    with pytest.raises(kind, match="ours"):
         main(["info"])
 
 

@@ -37,7 +37,7 @@ class Samples:
 
 
 def fit(model: Autoencoder, samples: Samples, kind: Kind = "factorised") -> Prior:
-    """The prior of a model's latents or indices. Raises ValueError for no samples, and for
+    """The prior of a model's latents or indices. Raises UserError for no samples, and for
     latents that are all the same."""
     codes = None
     if model.quantizer is not None:
@@ -47,7 +47,7 @@ def fit(model: Autoencoder, samples: Samples, kind: Kind = "factorised") -> Prio
 
 def calibrate(model: Autoencoder, images: Iterable[np.ndarray], kind: Kind = "factorised") -> Prior:
     """Fit a prior to what a model makes of images, uint8 (H, W, C) of any size; the model is in
-    eval mode. Raises ValueError as `fit`."""
+    eval mode. Raises UserError as `fit`."""
     samples, device = Samples(), next(model.parameters()).device
     for image in images:
         padded, _ = pad_to_multiple(to_float(image).to(device), model.downsampling_factor)

@@ -53,7 +53,7 @@ def fit_context(latents: Sequence[np.ndarray], steps: int, seed: int) -> Context
     """From latents (C, h, w) of any sizes, together at least a few thousand positions.
 
     One prior serves all qualities: each example is rounded to the step of a random one. Raises
-    ValueError for latents that do not vary.
+    UserError for latents that do not vary.
     """
     scale = fit_scale(latents)
     centre, deviation = scale.centre[:, None, None], scale.unit * UNITS_PER_DEVIATION

@@ -16,7 +16,7 @@ _ESCAPED = 2e-5  # at most this probability is left to the escape
 
 
 def fit_scale(latents: Sequence[np.ndarray]) -> Scale:
-    """From latents (C, h, w) of any sizes. Raises ValueError for some that do not vary."""
+    """From latents (C, h, w) of any sizes. Raises UserError for some that do not vary."""
     values = _by_channel(latents)
     deviation = float(np.sqrt(values.var(axis=1).mean()))
     return Scale(deviation / UNITS_PER_DEVIATION, values.mean(axis=1))
@@ -26,7 +26,7 @@ def fit_factorised(latents: Sequence[np.ndarray]) -> FactorisedPrior:
     """From latents (C, h, w) of any sizes, at least a few hundred values a channel.
 
     Each channel's density is a Gaussian kernel estimate with a Laplace tail, summed over the
-    intervals of each step. Raises ValueError for latents that do not vary.
+    intervals of each step. Raises UserError for latents that do not vary.
     """
     scale, rows = fit_scale(latents), []
     for channel in (_by_channel(latents) - scale.centre[:, None]) / scale.unit:

@@ -11,6 +11,7 @@ from ldm_ae.codec.fitting.context import fit_context
 from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
 from ldm_ae.codec.fitting.index import fit_index_context
 from ldm_ae.codec.priors.base import Prior
+from ldm_ae.errors import UserError
 
 Kind = Literal["factorised", "context"]
 CONTEXT_STEPS = 500
@@ -27,13 +28,13 @@ def fit_prior(
     """The prior of latents (C, h, w), or with `codes` (K, d) of indices (h, w), of any sizes.
 
     kind: `factorised` counts and takes a second; `context` fits small networks by as many
-    gradient steps, in about 20 seconds of one core. Raises ValueError for no samples, values or
+    gradient steps, in about 20 seconds of one core. Raises UserError for no samples, values or
     codes that do not vary or are not finite.
     """
     if not samples:
-        raise ValueError("no image came: there is nothing to fit a prior to")
+        raise UserError("no image came: there is nothing to fit a prior to")
     if not all(np.isfinite(item).all() for item in samples):
-        raise ValueError("the latents are not finite: the weights are broken")
+        raise UserError("the latents are not finite: the weights are broken")
     if codes is None:
         if kind == "factorised":
             return fit_factorised(samples)

@@ -22,6 +22,7 @@ from ldm_ae.codec.priors.integer_net import (
     freeze,
 )
 from ldm_ae.codec.priors.refinement import NUM_KINDS, condition
+from ldm_ae.errors import UserError
 
 _MAX_DIMENSIONS = 6  # of the space in which codes are neighbours
 _NUM_LEARNED = 16  # weights of a code beyond those of its place in that space
@@ -34,7 +35,7 @@ def fit_index_context(
 ) -> ContextIndexPrior:
     """From code indices (h, w) of any sizes and the code vectors (K, d).
 
-    Raises ValueError for vectors that are all the same.
+    Raises UserError for vectors that are all the same.
     """
     generator = torch.Generator().manual_seed(seed)
     counts = fit_index_counts(indices, len(vectors))
@@ -58,7 +59,7 @@ def places_of(vectors: np.ndarray, shares: np.ndarray) -> np.ndarray:
     variances, axes = np.linalg.eigh((centred * shares[:, None]).T @ centred)
     used = np.flatnonzero(variances > 1e-6 * variances[-1])[::-1][:_MAX_DIMENSIONS]
     if not variances[-1] > 0:
-        raise ValueError("the code vectors are all the same: no neighbour tells them apart")
+        raise UserError("the code vectors are all the same: no neighbour tells them apart")
     return (centred @ axes[:, used] / np.sqrt(variances[used])).astype(np.float32)
 
 

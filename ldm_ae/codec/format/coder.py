@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ldm_ae.errors import UserError
+
 try:
     from constriction import stream
 except ImportError:
@@ -56,14 +58,14 @@ class Encoder:
 class Decoder:
     """Takes entries back out of a payload, in the order in which they were put.
 
-    Whatever the bytes are, each call returns entries that its counts allow, or raises ValueError;
+    Whatever the bytes are, each call returns entries that its counts allow, or raises UserError;
     past the payload's end the coder reads zeros. Time and memory depend on the number of entries
     asked for alone.
     """
 
     def __init__(self, payload: bytes) -> None:
         if len(payload) % 4:
-            raise ValueError(f"the payload has {len(payload)} bytes, which are not whole words")
+            raise UserError(f"the payload has {len(payload)} bytes, which are not whole words")
         words = np.frombuffer(payload, dtype="<u4").astype(np.uint32)
         self._coder = _RangeDecoder(words)
 
@@ -76,15 +78,15 @@ class Decoder:
         return self._decode(_Categorical(perfect=False), _as_floats(counts))
 
     def finish(self) -> None:
-        """Raise ValueError if the payload holds more than was taken."""
+        """Raise UserError if the payload holds more than was taken."""
         if not self._coder.maybe_exhausted():
-            raise ValueError("the payload is longer than its symbols")
+            raise UserError("the payload is longer than its symbols")
 
     def _decode(self, model: Model, argument: int | np.ndarray) -> np.ndarray:
         try:
             return self._coder.decode(model, argument)
         except AssertionError as error:  # how constriction says that the bytes fit no symbol
-            raise ValueError("the payload is corrupt") from error
+            raise UserError("the payload is corrupt") from error
 
 
 def _as_floats(counts: np.ndarray) -> np.ndarray:

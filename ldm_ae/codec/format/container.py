@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
+from ldm_ae.errors import UserError
 
 MAGIC = b"LAE"
 VERSION = 1
@@ -48,16 +49,16 @@ class LaeFile:
 
 
 def require_size(width: int, height: int) -> None:
-    """Raise ValueError for a picture larger than the format allows."""
+    """Raise UserError for a picture larger than the format allows."""
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise ValueError(
+        raise UserError(
             f"a picture of {width}x{height}: the sides must lie in 1..{MAX_SIDE}, and their"
             f" product must not exceed {MAX_PIXELS} pixels"
         )
 
 
 def write(file: LaeFile) -> bytes:
-    """The file's bytes. Raises ValueError for a size the format does not allow."""
+    """The file's bytes. Raises UserError for a size the format does not allow."""
     header = file.header
     require_size(header.width, header.height)
     flags = _INDICES * header.indices | _GREY * header.grey | _ALPHA * (file.alpha is not None)
@@ -77,41 +78,41 @@ def write(file: LaeFile) -> bytes:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of an .lae file. Raises ValueError if it cannot be read, or is longer than any
+    """The content of an .lae file. Raises UserError if it cannot be read, or is longer than any
     can be."""
     try:
         with path.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+        raise UserError(f"cannot be read: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{path} is longer than any .lae file")
+        raise UserError(f"{path} is longer than any .lae file")
     return data
 
 
 def read(data: bytes) -> LaeFile:
-    """The parts of a file. Raises ValueError for bytes that are no such file, are of a later
+    """The parts of a file. Raises UserError for bytes that are no such file, are of a later
     version, are cut short, or do not match their checksum."""
     if data[: len(MAGIC)] != MAGIC:
-        raise ValueError("this is no .lae file: it does not begin with LAE")
+        raise UserError("this is no .lae file: it does not begin with LAE")
     if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
-        raise ValueError(
+        raise UserError(
             f"this .lae file has format version {data[len(MAGIC)]}, this program reads"
             f" {VERSION}: use the version of ldm_ae that wrote it"
         )
     if len(data) < _HEADER.size + _CHECKSUM.size:
-        raise ValueError(f"this .lae file is cut short: it has {len(data)} bytes")
+        raise UserError(f"this .lae file is cut short: it has {len(data)} bytes")
     _, _, digest, flags, quality, width, height, length = _HEADER.unpack_from(data)
     content = memoryview(data)[: -_CHECKSUM.size]
     body = content[_HEADER.size :]
     if length > len(body):
-        raise ValueError(
+        raise UserError(
             f"this .lae file is cut short: {length} bytes of payload are announced, at most"
             f" {len(body)} are there"
         )
     (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
     if zlib.crc32(content) != checksum:
-        raise ValueError("this .lae file is damaged: its checksum does not match")
+        raise UserError("this .lae file is damaged: its checksum does not match")
     _require_known(flags, quality)
     require_size(width, height)
     header = Header(digest, bool(flags & _INDICES), bool(flags & _GREY), width, height, quality)
@@ -120,20 +121,20 @@ def read(data: bytes) -> LaeFile:
 
 def _require_known(flags: int, quality: int) -> None:
     if flags & ~(_INDICES | _GREY | _ALPHA):
-        raise ValueError(f"this .lae file has unknown flags {flags:#04x}")
+        raise UserError(f"this .lae file has unknown flags {flags:#04x}")
     if quality >= (1 if flags & _INDICES else NUM_QUALITIES):
-        raise ValueError(f"this .lae file has an unknown quality {quality}")
+        raise UserError(f"this .lae file has an unknown quality {quality}")
 
 
 def _alpha(rest: memoryview, present: bool) -> bytes | None:
     if not present:
         if len(rest):
-            raise ValueError(f"this .lae file has {len(rest)} bytes too many")
+            raise UserError(f"this .lae file has {len(rest)} bytes too many")
         return None
     if len(rest) < _LENGTH.size:
-        raise ValueError("this .lae file is cut short in its alpha plane")
+        raise UserError("this .lae file is cut short in its alpha plane")
     (length,) = _LENGTH.unpack_from(rest)
     plane = rest[_LENGTH.size :]
     if length != len(plane):
-        raise ValueError(f"this .lae file has {len(plane)} bytes of alpha, {length} are announced")
+        raise UserError(f"this .lae file has {len(plane)} bytes of alpha, {length} are announced")
     return bytes(plane)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ldm_ae.errors import UserError
+
 PRECISION = 24  # bits of a probability
 WORD = 1 << 32
 STATE = 1 << 64
@@ -88,7 +90,7 @@ class RangeDecoder:
         self._point = self._word() * WORD + self._word()
 
     def decode(self, model: Categorical | Uniform, argument: int | np.ndarray) -> np.ndarray:
-        """argument: how many entries, or the weights (n, m) of each. Raises ValueError for bytes
+        """argument: how many entries, or the weights (n, m) of each. Raises UserError for bytes
         that no encoder writes."""
         each = [model.bounds] * argument if isinstance(argument, int) else bounds_of(argument)
         return np.fromiter(self._entries(each), dtype=np.int32, count=len(each))
@@ -98,7 +100,7 @@ class RangeDecoder:
             scale = self._range >> PRECISION
             quantile = (self._point - self._lower) % STATE // scale
             if quantile >> PRECISION:
-                raise ValueError("the payload is corrupt")
+                raise UserError("the payload is corrupt")
             place = bisect_right(bounds, quantile) - 1
             self._lower = (self._lower + scale * bounds[place]) % STATE
             self._range = scale * (bounds[place + 1] - bounds[place])

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ldm_ae.errors import UserError
+
 # In units of 1/256 of the latents' overall deviation: from 8 deviations to 1/32 of one, about
 # eight steps per octave. Integers, so that a decoded latent is an exact number of units.
 # fmt: off
@@ -22,9 +24,9 @@ MAX_VALUE = 2**15 - 1
 
 
 def step(quality: int) -> int:
-    """K_q, the quantisation step in units. Raises ValueError outside 0..63."""
+    """K_q, the quantisation step in units. Raises UserError outside 0..63."""
     if not 0 <= quality < NUM_QUALITIES:
-        raise ValueError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+        raise UserError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
     return STEPS[quality]
 
 
@@ -42,13 +44,13 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.unit) and self.unit > 0 and np.isfinite(self.centre).all()):
-            raise ValueError(f"prior: unit={self.unit} must be positive, and centre finite")
+            raise UserError(f"prior: unit={self.unit} must be positive, and centre finite")
 
     def in_steps(self, latents: np.ndarray, quality: int) -> np.ndarray:
         """Latents (C, h, w) => (z - centre) / (K unit) in float64, clipped to what symbols can
-        hold. Raises ValueError for latents that are not finite."""
+        hold. Raises UserError for latents that are not finite."""
         if not np.isfinite(latents).all():
-            raise ValueError("the latents are not finite: the image or the weights are broken")
+            raise UserError("the latents are not finite: the image or the weights are broken")
         size = step(quality)
         scaled = (latents.astype(np.float64) - self.centre[:, None, None]) / (size * self.unit)
         return scaled.clip(-largest_symbol(quality), largest_symbol(quality))

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ldm_ae.data.images import BACKGROUND, load_image
+from ldm_ae.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,15 @@ def open_picture(source: str | Path | bytes | Image.Image) -> np.ndarray:
 
 def split(image: np.ndarray) -> Planes:
     """uint8 (H, W) or (H, W, 1..4) => planes. What is wholly transparent becomes white, so that
-    hidden colours cost nothing. Raises ValueError for another type or shape."""
+    hidden colours cost nothing. Raises UserError for another type or shape."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4):
-        raise ValueError(
+        raise UserError(
             f"image: {image.dtype} of shape {image.shape}, expected uint8 (H, W) or (H, W, 1 to 4)"
         )
     if image.size == 0:
-        raise ValueError(f"image: shape {image.shape} has no pixels")
+        raise UserError(f"image: shape {image.shape} has no pixels")
     if image.shape[2] % 2:
         return Planes(image, None)
     colour, alpha = image[:, :, :-1].copy(), image[:, :, -1]
@@ -60,7 +61,7 @@ def pack_alpha(alpha: np.ndarray) -> bytes:
 
 
 def unpack_alpha(packed: bytes, height: int, width: int) -> np.ndarray:
-    """The inverse. Raises ValueError for bytes that hold another number of values; takes no more
+    """The inverse. Raises UserError for bytes that hold another number of values; takes no more
     memory than these."""
     if not packed:
         return np.full((height, width), 255, dtype=np.uint8)
@@ -69,8 +70,8 @@ def unpack_alpha(packed: bytes, height: int, width: int) -> np.ndarray:
     try:
         content = decoder.decompress(packed, size + 1)
     except zlib.error as error:
-        raise ValueError(f"the alpha plane is corrupt: {error}") from error
+        raise UserError(f"the alpha plane is corrupt: {error}") from error
     if len(content) != size or not decoder.eof or decoder.unused_data:
-        raise ValueError(f"the alpha plane is corrupt: it does not hold {size} values")
+        raise UserError(f"the alpha plane is corrupt: it does not hold {size} values")
     rows = np.frombuffer(content, dtype=np.uint8).reshape(height, width)
     return np.cumsum(rows, axis=0, dtype=np.uint8)

@@ -67,7 +67,7 @@ class Prior(ABC):
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """The inverse. Raises ValueError for anything that `to_arrays` cannot have made."""
+        """The inverse. Raises UserError for anything that `to_arrays` cannot have made."""
 
 
 def scale_of(arrays: Arrays) -> Scale:

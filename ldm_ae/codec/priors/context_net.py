@@ -19,6 +19,7 @@ from torch import Tensor
 from ldm_ae.codec.priors.arrays import Arrays, array
 from ldm_ae.codec.priors.integer_net import Arithmetic, Weights, from_integers
 from ldm_ae.codec.priors.refinement import NUM_CONDITIONS, NUM_NETS, condition
+from ldm_ae.errors import UserError
 
 MAX_WIDTH = 128  # of a layer in a file: a reader's time and memory grow with it
 
@@ -133,7 +134,7 @@ def to_arrays(nets: Sequence[Weights]) -> dict[str, np.ndarray]:
 
 
 def sizes_of(arrays: Arrays) -> Sizes:
-    """The networks' layers, but for the head's. Raises ValueError for wider ones than the format
+    """The networks' layers, but for the head's. Raises UserError for wider ones than the format
     allows."""
     second, first = array(arrays, "net0.second", np.int16, (None, None)).shape
     require_width("net0.second", second)
@@ -143,7 +144,7 @@ def sizes_of(arrays: Arrays) -> Sizes:
 
 def require_width(name: str, width: int) -> None:
     if width > MAX_WIDTH:
-        raise ValueError(f"prior: {name} has {width} units, the format allows {MAX_WIDTH}")
+        raise UserError(f"prior: {name} has {width} units, the format allows {MAX_WIDTH}")
 
 
 def from_arrays(arrays: Arrays, shapes: Shapes) -> list[Weights]:

@@ -16,6 +16,7 @@ import numpy as np
 from ldm_ae.codec.format.coder import Decoder, Encoder, equally_likely
 from ldm_ae.codec.priors.frequencies import NUM_EXPONENTS, excess_of, exponents_of, outside
 from ldm_ae.codec.priors.tables import FrequencyTables
+from ldm_ae.errors import UserError
 
 
 class Distribution(Protocol):
@@ -28,7 +29,7 @@ class Distribution(Protocol):
     def put(self, encoder: Encoder, symbols: np.ndarray) -> None: ...
 
     def take(self, decoder: Decoder) -> np.ndarray:
-        """The symbols. Raises ValueError for bytes that cannot hold any."""
+        """The symbols. Raises UserError for bytes that cannot hold any."""
         ...
 
     def bits(self, symbols: np.ndarray) -> float:
@@ -87,7 +88,7 @@ class Signed:
             symbols[escaped] = outside(_take_excess(decoder, len(escaped)), most[escaped])
         symbols += self.offsets
         if len(symbols) and max(-symbols.min(), symbols.max()) > self.largest:
-            raise ValueError(
+            raise UserError(
                 f"the payload is corrupt: a symbol lies outside -{self.largest}..{self.largest}"
             )
         return symbols

@@ -13,6 +13,7 @@ from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.context import ContextPrior
 from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
 from ldm_ae.codec.priors.index import ContextIndexPrior
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 
 PRIOR_FILE = "prior.safetensors"
@@ -45,31 +46,31 @@ def earlier_prior(folder: Path, digest: bytes) -> Path:
 
 
 def load_prior(folder: Path, name: str = PRIOR_FILE) -> Prior:
-    """The prior in a model's folder. Raises ValueError if there is none, or one that is broken,
+    """The prior in a model's folder. Raises UserError if there is none, or one that is broken,
     of a later format, or of a kind that this version does not know."""
     path = folder / name
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"{folder} has no {PRIOR_FILE}: fit one with `ldm-ae calibrate {folder} --images DIR`"
         )
     if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"{path} has more than {_MAX_BYTES} bytes: it is no prior")
+        raise UserError(f"{path} has more than {_MAX_BYTES} bytes: it is no prior")
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
     kind, version = metadata.get("prior"), metadata.get("format")
     if version != FORMAT_VERSION or kind not in PRIORS:
-        raise ValueError(
+        raise UserError(
             f"{path} holds the prior {kind!r} of format {version!r}; known are format"
             f" {FORMAT_VERSION!r} of {', '.join(map(repr, PRIORS))}: calibrate again"
         )
     try:
         return PRIORS[kind].from_arrays(arrays)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def update_digest(digest: hashlib._Hash, prior: Prior) -> None:

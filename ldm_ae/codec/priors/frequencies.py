@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from ldm_ae.errors import UserError
+
 TOTAL = 1 << 16  # what fitted tables of latents sum to
 LARGEST_TOTAL = 1 << 24  # what the range coder resolves
 OCTAVE = 1 << 8  # log2 probabilities are in 1/256
@@ -21,7 +23,7 @@ def integer_counts(weights: np.ndarray, total: int = TOTAL) -> np.ndarray:
     """Nonnegative weights (n,) => int64 counts of at least 1 that sum to `total`, as near to
     proportional as that allows. For fitting: it rounds floats."""
     if len(weights) > total // 2:
-        raise ValueError(f"{len(weights)} entries do not fit a table that sums to {total}")
+        raise UserError(f"{len(weights)} entries do not fit a table that sums to {total}")
     shares = weights / weights.sum() * (total - len(weights))
     counts = np.floor(shares).astype(np.int64) + 1
     missing = total - int(counts.sum())

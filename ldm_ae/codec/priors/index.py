@@ -18,6 +18,7 @@ from ldm_ae.codec.priors.distributions import Alike, Apart
 from ldm_ae.codec.priors.frequencies import counts_of_logs
 from ldm_ae.codec.priors.integer_net import INTEGER, Weights, from_integers
 from ldm_ae.codec.priors.refinement import all_passes
+from ldm_ae.errors import UserError
 
 MAX_CODES = 1 << 18
 _MAX_NUMBERS = 1 << 20  # counts that are in memory at once
@@ -38,7 +39,7 @@ class ContextIndexPrior(Prior):
         self.tables.require_only()
         sizes = [int(self.tables.widths[0]), len(self.vectors), len(self.codes)]
         if len(set(sizes)) > 1 or sizes[0] > MAX_CODES:
-            raise ValueError(f"prior: counts, vectors and weights are of {sizes} codes")
+            raise UserError(f"prior: counts, vectors and weights are of {sizes} codes")
 
     def passes(self, symbols: np.ndarray, quality: int) -> Iterator[tuple[Place, Alike | Apart]]:
         for each in all_passes(*symbols.shape):

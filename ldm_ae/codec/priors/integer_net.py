@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm_ae.errors import UserError
+
 ACTIVATION_ONE = 1 << 8
 WEIGHT_ONE = 1 << 12
 LIMIT = (1 << 15) - 1
@@ -57,10 +59,10 @@ def to_integers(weight: Tensor) -> np.ndarray:
 
 
 def from_integers(name: str, weight: np.ndarray) -> Tensor:
-    """int16 -> the same integers in float64. Raises ValueError for a weight whose sums might not
+    """int16 -> the same integers in float64. Raises UserError for a weight whose sums might not
     be exact."""
     if weight.dtype != np.int16 or weight.shape[-1] > _MAX_TERMS or (weight < -LIMIT).any():
-        raise ValueError(
+        raise UserError(
             f"prior: {name} is {weight.dtype} of shape {weight.shape}, expected int16 from"
             f" {-LIMIT} to {LIMIT} and at most {_MAX_TERMS} inputs"
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ldm_ae.codec.format.coder import Model, model_of
 from ldm_ae.codec.priors.frequencies import LARGEST_TOTAL
+from ldm_ae.errors import UserError
 
 _LEAST_TOTAL = 1 << 4
 
@@ -29,20 +30,20 @@ class FrequencyTables:
     _models: dict[int, Model] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for tables that are not as described above."""
+        """Raise UserError for tables that are not as described above."""
         counts, widths = self.counts, self.widths
         if counts.ndim != 1 or widths.ndim != 1 or len(widths) == 0:
-            raise ValueError("frequency tables: counts and widths must be lists, not empty")
+            raise UserError("frequency tables: counts and widths must be lists, not empty")
         if counts.dtype != np.int64 or widths.dtype != np.int64:
-            raise ValueError("frequency tables: counts and widths must be int64")
+            raise UserError("frequency tables: counts and widths must be int64")
         # Bounds before sums, which huge widths could overflow.
         if widths.min() < 2 or widths.max() > len(counts) or widths.sum() != len(counts):
-            raise ValueError("frequency tables: widths do not add up to the number of counts")
+            raise UserError("frequency tables: widths do not add up to the number of counts")
         if counts.min() < 1 or counts.max() > LARGEST_TOTAL:
-            raise ValueError(f"frequency tables: counts must lie in 1..{LARGEST_TOTAL}")
+            raise UserError(f"frequency tables: counts must lie in 1..{LARGEST_TOTAL}")
         powers = (self.totals & (self.totals - 1)) == 0
         if not (powers & (self.totals >= _LEAST_TOTAL) & (self.totals <= LARGEST_TOTAL)).all():
-            raise ValueError(
+            raise UserError(
                 f"frequency tables: each row must sum to a power of two in"
                 f" {_LEAST_TOTAL}..{LARGEST_TOTAL}"
             )
@@ -98,13 +99,13 @@ class FrequencyTables:
         return self._models[index]
 
     def require_signed(self, number: int) -> None:
-        """Raise ValueError unless there are so many rows, and each can hold -M..M and an escape."""
+        """Raise UserError unless there are so many rows, and each can hold -M..M and an escape."""
         if len(self) != number:
-            raise ValueError(f"frequency tables: {len(self)} rows, expected {number}")
+            raise UserError(f"frequency tables: {len(self)} rows, expected {number}")
         if (self.widths % 2).any():
-            raise ValueError("frequency tables: rows of signed symbols have 2 M + 2 entries")
+            raise UserError("frequency tables: rows of signed symbols have 2 M + 2 entries")
 
     def require_only(self) -> None:
-        """Raise ValueError unless there is one row, an entry for each code."""
+        """Raise UserError unless there is one row, an entry for each code."""
         if len(self) != 1:
-            raise ValueError(f"frequency tables: {len(self)} rows, expected one of all codes")
+            raise UserError(f"frequency tables: {len(self)} rows, expected one of all codes")
