@@ -135,7 +135,7 @@ def _why_not_copied(shards: list[ParquetShard], error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _open(path: str) -> pq.ParquetFile:

@@ -16,12 +16,19 @@ import fsspec
 
 from ldm_ae.data.formats import image_endings, unread_endings
 from ldm_ae.data.walk import walk
+from ldm_ae.distributed import world
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
 _REMOTE_BLOCK = 2**16  # bytes asked for at once; the usual 5 MB would fetch what seeks skip
 
 _log = logging.getLogger(__name__)
+
+
+def tell(text: str, *values: object) -> None:
+    """One line in the log of a run: the first process'."""
+    if world()[0] == 0:
+        _log.warning(text, *values)
 
 
 def find_images(folder: Path, key: str = "--images", entered: set[str] | None = None) -> list[Path]:
@@ -46,15 +53,15 @@ def find_files(
     files = [path for path in found.files if path.suffix.lower() in endings]
     passed_over = _passed_over(found.files, endings)
     if found.unread:
-        _log.warning("%d places cannot be read, such as %s", len(found.unread), found.unread[0])
+        tell("%d places cannot be read, such as %s", len(found.unread), found.unread[0])
     if found.returning:
-        _log.warning(
+        tell(
             "%d folders are not entered a second time, such as %s",
             len(found.returning),
             printable(str(found.returning[0])),
         )
     if passed_over:
-        _log.warning("%s: left out %s", printable(str(folder)), passed_over)
+        tell("%s: left out %s", printable(str(folder)), passed_over)
     if not files and folder not in found.returning:
         images = endings == image_endings()
         kinds = " ".join(sorted(endings))

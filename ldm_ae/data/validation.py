@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor
 
 from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.images import decode_image, has_further_frames
 from ldm_ae.data.opening import Data
+from ldm_ae.data.paths import tell
 from ldm_ae.data.transforms import centre_view
 from ldm_ae.errors import UserError
-
-_log = logging.getLogger(__name__)
 
 
 def validation_images(data: Data) -> list[tuple[str, Tensor]]:
@@ -30,13 +27,13 @@ def validation_images(data: Data) -> list[tuple[str, Tensor]]:
             image = decode_image(encoded, config.channels, bounds=config.bounds)
             view = centre_view(image, config)
         except BrokenImageError as error:
-            _log.warning("validation image %s is left out: %s", name, error)
+            tell("validation image %s is left out: %s", name, error)
             problem = problem or f"{name}: {error}"
             continue
         num_cut += has_further_frames(image)
         images.append((name, torch.from_numpy(view.copy()).permute(2, 0, 1).contiguous()))
     if num_cut:
-        _log.warning("of %d validation files only the first frame or page is used", num_cut)
+        tell("of %d validation files only the first frame or page is used", num_cut)
     if not images and len(data.validation):
         raise UserError(
             f"none of {len(data.validation)} validation images is usable, the first one being"

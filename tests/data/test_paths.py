@@ -5,6 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from ldm_ae.data import paths
 from ldm_ae.data.paths import expand_braces, find_images, open_binary, shard_paths
 
 
@@ -91,3 +92,13 @@ def test_pictures_that_are_not_read_are_counted(
     assert "left out 2 .cr2, 1 .psd" in record.message
     with pytest.raises(ValueError, match=r"deep holds no image files.*; it holds 1 \.psd"):
         find_images(tmp_path / "deep")
+
+
+def test_the_first_process_alone_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.psd"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(paths, "world", lambda: (1, 2))
+    find_images(tmp_path)
+    assert caplog.records == []
