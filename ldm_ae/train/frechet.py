@@ -86,11 +86,7 @@ def _take(batches: Iterator[Tensor], num_images: int) -> Iterator[Tensor]:
 
 
 def open_frechet(
-    experiment: Experiment,
-    images: list[Tensor],
-    num_images: int,
-    device: torch.device,
-    loader: TrainLoader,
+    experiment: Experiment, images: list[Tensor], num_images: int, loader: TrainLoader
 ) -> FrechetJudge | None:
     """The Fréchet distance of the config with its floor, or None. Called by every rank.
 
@@ -105,6 +101,7 @@ def open_frechet(
             f"train.frechet.weights={weights} needs 2 or more validation images: set"
             " data.validation_count or data.validation_path"
         )
+    device = loader.device
     judge = FrechetJudge(
         FrechetNetwork(weights).to(device), (to_float(image[None]).to(device) for image in images)
     )

@@ -10,7 +10,6 @@ from accelerate import PartialState
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
-from ldm_ae.data.validation import validation_images
 from ldm_ae.files import replacing
 from ldm_ae.train.accelerator import join_ranks, make_accelerator
 from ldm_ae.train.build import build_state
@@ -18,17 +17,17 @@ from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
-from ldm_ae.train.frechet import open_frechet
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
 from ldm_ae.train.stages import staged_batches
 from ldm_ae.train.start import require_one_start, starting_point
+from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
 from ldm_ae.train.stopping import StopRequest, TrainingStopped
 from ldm_ae.train.trackers import start_trackers
-from ldm_ae.train.validation import open_validation_panel, validate
+from ldm_ae.train.validation import HeldOut, open_held_out, validate
 
 
 def train(experiment: Experiment, resume: str | None = None) -> Path:
@@ -69,14 +68,10 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
         device=accelerator.device,
     )
     progress.require_order(loader.num_images, config.seed)
-    held_out = [image for _, image in validation_images(data)]
-    num_held_out = len(held_out)
-    held_out = held_out[accelerator.process_index :: accelerator.num_processes]
     state = build_state(experiment, accelerator)
     if checkpoint:
         progress = load_checkpoint(checkpoint, state)
-    panel = open_validation_panel(experiment, accelerator.device, state.perceptual)
-    frechet = open_frechet(experiment, held_out, num_held_out, accelerator.device, loader)
+    held_out = open_held_out(experiment, data, loader, state.perceptual)
 
     resolved = dump(experiment)
     if accelerator.is_main_process:
@@ -87,13 +82,34 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
     if about_precision:
         log.message(about_precision)
-    if frechet is not None:
-        log.message(frechet.describe())
+    if held_out.frechet is not None:
+        log.message(held_out.frechet.describe())
     keeper = Keeper(run_dir, state, experiment.best_metric)
+    progress = _run_updates(state, loader, progress, held_out, log, keeper)
+
+    export_dir = run_dir / "export"
+    # The process group is gone by now: the others need not wait for a long export.
+    if accelerator.is_main_process:
+        newest = f"step-{progress.step:08d}"
+        export_run(run_dir, export_dir, checkpoint=newest, overwrite=True, data=data)
+    return export_dir
+
+
+def _run_updates(
+    state: TrainState,
+    loader: TrainLoader,
+    progress: Progress,
+    held_out: HeldOut,
+    log: RunLog,
+    keeper: Keeper,
+) -> Progress:
+    """All updates from `progress` on, with what is due between them; returns where they ended and
+    closes the log."""
+    config = state.config
     batches = staged_batches(
         loader, config.progressive, config.accumulation, progress.step, progress.images_seen
     )
-
+    seen = config.batch_size * config.accumulation * loader.world_size  # in an update
     scores: dict[str, Any] | None = None
     with StopRequest() as stop:
         while progress.step < config.steps and not stop.agreed():
@@ -102,8 +118,6 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
             terms = train_step(state, micro_batches, progress.step)
             if config.progressive:
                 terms["crop_size"] = micro_batches[0].images.shape[-1]
-
-            seen = config.batch_size * config.accumulation * accelerator.num_processes
             position = progress.images_seen + seen
             progress = Progress(progress.step + 1, position, loader.num_images, config.seed)
             log.advance(seen, micro_batches, state.guard.take_notes())
@@ -112,8 +126,10 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
                 terms |= {} if quantizer is None else quantizer.training_usage()
                 log.terms(progress.step, terms)
             scores = None
-            if num_held_out and _due(progress, config.validate_every, config.steps):
-                scores, grid = validate(state.average.model, held_out, panel, frechet)
+            if held_out.num_images and _due(progress, config.validate_every, config.steps):
+                scores, grid = validate(
+                    state.average.model, held_out.images, held_out.panel, held_out.frechet
+                )
                 log.validation(progress.step, scores, grid)
             best = keeper.beats_the_best(scores)  # asked also where a checkpoint is due anyway
             if best or _due(progress, config.checkpoint_every, config.steps):
@@ -126,12 +142,7 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
                 " go on with --resume latest"
             )
     log.close()
-    export_dir = run_dir / "export"
-    # The process group is gone by now: the others need not wait for a long export.
-    if accelerator.is_main_process:
-        newest = f"step-{progress.step:08d}"
-        export_run(run_dir, export_dir, checkpoint=newest, overwrite=True, data=data)
-    return export_dir
+    return progress
 
 
 def _due(progress: Progress, every: int, steps: int) -> bool:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ldm_ae.data.images import pad_to_multiple, to_float
+from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.data.opening import Data
+from ldm_ae.data.validation import validation_images
 from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.errors import UserError
 from ldm_ae.export.statistics import ACTIVE_VARIANCE
@@ -25,7 +28,7 @@ from ldm_ae.metrics.panel import Panel, Scores, mean_scores, open_panel
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.quantizers.usage import codebook_usage, count_codes
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.frechet import FrechetJudge
+from ldm_ae.train.frechet import FrechetJudge, open_frechet
 from ldm_ae.viz.grids import reconstruction_grid
 
 GRID_IMAGES = 6
@@ -43,6 +46,28 @@ class _Row:
     sums: Tensor
     counts: Tensor | None
     pictures: tuple[Tensor, Tensor] | None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation images and what they are scored by. images: this rank's share of the `num_images`
+    there are, every world-size-th one, (C, H, W) uint8 of one shape, on the host."""
+
+    images: list[Tensor]
+    num_images: int
+    panel: Panel
+    frechet: FrechetJudge | None
+
+
+def open_held_out(
+    experiment: Experiment, data: Data, loader: TrainLoader, perceptual: PerceptualLoss | None
+) -> HeldOut:
+    """Called by every rank. Raises UserError as `open_validation_panel` and `open_frechet`."""
+    images = [image for _, image in validation_images(data)]
+    own = images[loader.rank :: loader.world_size]
+    panel = open_validation_panel(experiment, loader.device, perceptual)
+    frechet = open_frechet(experiment, own, len(images), loader)
+    return HeldOut(own, len(images), panel, frechet)
 
 
 def open_validation_panel(
