@@ -25,7 +25,7 @@ def test_after_an_error_the_old_file_stands_and_nothing_is_left(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("stem", ["x" * 251, "\N{SNOWMAN}" * 83])
+@pytest.mark.parametrize("stem", ["x" * 251, "\N{SNOWMAN}" * 83], ids=["ascii", "utf-8"])
 def test_the_longest_names_can_be_replaced(tmp_path: Path, stem: str) -> None:
     path = tmp_path / f"{stem}.txt"
     with replacing(path) as aside:

@@ -10,16 +10,16 @@ from pathlib import PurePath
 # Pillow's name of each format and its endings; others that Pillow knows start foreign programs
 # (EPS) or hold no photos.
 _BUILT_IN = {
-    "AVIF": "avif",
-    "BMP": "bmp",
-    "GIF": "gif",
-    "JPEG": "jfif jpe jpeg jpg",
-    "JPEG2000": "jp2",
+    "JPEG": "jfif jpe jpeg jpg",  # they are tried in this order
     "PNG": "png",
-    "PPM": "pgm pnm ppm",
-    "TGA": "tga",
-    "TIFF": "tif tiff",
     "WEBP": "webp",
+    "TIFF": "tif tiff",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "PPM": "pgm pnm ppm",
+    "AVIF": "avif",
+    "JPEG2000": "jp2",
+    "TGA": "tga",
 }
 # Opened where a plug-in is installed: its module, and this package's extra that installs it.
 _PLUGINS = {

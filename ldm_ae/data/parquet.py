@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Item, Shard, Source
-from ldm_ae.data.tables import open_tables, require_cache
+from ldm_ae.data.tables import MALFORMED, open_tables, require_cache
 from ldm_ae.errors import UserError
 
 _ROWS_AT_ONCE = 16
@@ -151,7 +151,7 @@ def _footer(path: str) -> tuple[tuple[int, ...], datasets.Features]:
         groups = range(file.num_row_groups)
         ends = accumulate(file.metadata.row_group(group).num_rows for group in groups)
         return tuple(ends), datasets.Features.from_arrow_schema(file.schema_arrow)
-    except (*_UNREADABLE, ValueError) as error:
+    except MALFORMED as error:
         raise UserError(
             f"{path} cannot be read as parquet: {_one_line(error)}. Write it anew, or take it out"
         ) from error

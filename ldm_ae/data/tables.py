@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Shard, Source
@@ -17,6 +18,9 @@ from ldm_ae.errors import UserError
 
 # What `save_to_disk` writes beside its tables, and beside the folders of several splits.
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+
+# What reading a table can raise: of its place, its bytes, and its description of its columns.
+MALFORMED = (OSError, pa.ArrowException, ValueError, AttributeError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,11 @@ def open_saved(folders: list[str], split: str, label: str, wanted: str | None, k
     for file in files:
         try:
             tables[str(file)] = datasets.Dataset.from_file(str(file))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read as an Arrow table: {error}") from error
+            # Arrow trusts what it maps: an offset beyond the file's end would crash the process.
+            tables[str(file)].data.table.validate(full=True)
+        except MALFORMED as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{file} cannot be read as an Arrow table: {reason}") from error
     return open_tables(label, tables, wanted)
 
 

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from ldm_ae.data import formats
 from ldm_ae.data.formats import image_endings, is_image_name, unread_endings
+from ldm_ae.data.images import load_image
+from ldm_ae.data.paths import find_images
 
 
 @pytest.fixture
@@ -44,3 +50,22 @@ def test_plug_ins_count_where_they_are_installed(
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     assert not is_image_name(f"a{ending}")
     assert unread_endings()[ending] == f'pip install "ldm-ae[{extra}]"'
+
+
+def encoded_by(module: str, image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    options = {"lossless": True} if module == "pillow_jxl" else {"quality": 95}
+    image.save(stream, {"pillow_jxl": "JXL", "pillow_heif": "HEIF"}[module], **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("module", "name"), [("pillow_jxl", "a.jxl"), ("pillow_heif", "b.HEIC")])
+def test_plug_ins_pictures_are_found_and_read(
+    module: str, name: str, tmp_path: Path, make: SimpleNamespace
+) -> None:
+    pytest.importorskip(module)
+    formats.formats()
+    (tmp_path / name).write_bytes(encoded_by(module, make.photo(1)))
+    (found,) = find_images(tmp_path)
+    difference = load_image(found).astype(int) - np.asarray(make.photo(1))
+    assert np.abs(difference).mean() < 10  # of another photo it is above 50

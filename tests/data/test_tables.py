@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,24 @@ def test_what_is_no_saved_data_set_is_named(tmp_path: Path, make: SimpleNamespac
         items(str(tmp_path / "empty"))
     with pytest.raises(ValueError, match="gone: no such folder"):
         items(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("damage", ["offsets", "description"])
+def test_a_damaged_table_is_an_error_and_no_crash(
+    tmp_path: Path, make: SimpleNamespace, damage: str
+) -> None:
+    """Arrow maps a table as it is: an offset beyond it would read anywhere."""
+    table(make, 0, 3).save_to_disk(str(tmp_path / "one"))
+    (arrow,) = (tmp_path / "one").glob("*.arrow")
+    content = arrow.read_bytes()
+    if damage == "offsets":
+        lengths = [len(make.encoded(make.photo(i))) for i in range(3)]
+        ends = struct.pack("<3i", lengths[0], sum(lengths[:2]), sum(lengths))
+        assert content.count(ends) == 1
+        content = content.replace(ends, struct.pack("<3i", 2**30, 5, 2**30 + 1))
+    else:
+        assert b'{"_type": "Image"}' in content
+        content = content.replace(b'{"_type": "Image"}', b'"_type,  a Image!!"')
+    arrow.write_bytes(content)
+    with pytest.raises(ValueError, match=r"\.arrow cannot be read as an Arrow table"):
+        items(str(tmp_path / "one"))
