@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ldm_ae
-from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.codec import Codec, model_digest
 from ldm_ae.codec.fitting.fit import fit_prior
 from ldm_ae.convert.agreement import compare
 from ldm_ae.export.export import export
@@ -84,7 +84,9 @@ def test_its_export_chooses_and_decodes_the_same(model, images, tmp_path) -> Non
     agreement = compare(model, diffusers.VQModel.from_pretrained(tmp_path / "out"), [images])
     assert max(agreement.encode, agreement.decode) <= 1e-4
     assert agreement.num_ties <= agreement.num_tokens / 1000
-    loaded = ldm_ae.load(tmp_path / "out")
+    codec = ldm_ae.load_codec(tmp_path / "out")
+    assert codec.digest == model_digest(model, codec.prior)
+    loaded = codec.model
     indices = model.encode_indices(images)
     assert float((loaded.encode_indices(images) == indices).float().mean()) >= 0.999
     decoded, expected = loaded.decode_indices(indices), model.decode_indices(indices)
