@@ -18,8 +18,10 @@ from ldm_ae.losses.adversarial import AdversarialConfig
 from ldm_ae.losses.equivariance import EquivarianceConfig
 from ldm_ae.losses.frequency import FrequencyConfig, frequency_terms
 from ldm_ae.losses.gram import gram_distance
-from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss
+from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, to_rgb
 from ldm_ae.losses.reconstruction import l1, l2, logit_laplace, multi_scale
+from ldm_ae.losses.structural import WINDOW_SIZE, structural_loss
+from ldm_ae.losses.views import random_view
 from ldm_ae.models.outputs import Reconstruction
 
 
@@ -29,6 +31,9 @@ class LossConfig:
 
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
+    perceptual_views: show the perceptual network both sides zoomed, shifted, turned and recoloured
+        at random, anew at each step (E-LPIPS).
+    structural_weight: of the multi-scale SSIM term.
     gram_weight: of the distance between second moments of the same network's features.
     multi_scale_weight: of the pixel term (l1 for logit_laplace) on images that are averaged over
         2, 4, .. 2^multi_scale_levels pixels.
@@ -50,6 +55,8 @@ class LossConfig:
     reconstruction_weight: float = 1.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     perceptual_weight: float = 1.0
+    perceptual_views: bool = False
+    structural_weight: float = 0.0
     gram_weight: float = 0.0
     multi_scale_weight: float = 0.0
     multi_scale_levels: int = 3
@@ -70,6 +77,7 @@ class LossConfig:
         for name in (
             "reconstruction_weight",
             "perceptual_weight",
+            "structural_weight",
             "gram_weight",
             "multi_scale_weight",
             "kl_weight",
@@ -93,7 +101,8 @@ class LossConfig:
     def smallest_image(self) -> int:
         """The least side, in pixels, that the pixel terms in use are defined for."""
         levels = self.multi_scale_levels if self.multi_scale_weight > 0 else 0
-        return max(2**levels, self.frequency.smallest_image)
+        window = WINDOW_SIZE if self.structural_weight > 0 else 1
+        return max(2**levels, window, self.frequency.smallest_image)
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ class Objective:
         with torch.autocast(images.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
             error = images.new_zeros(())
-            for name, weight, value in self._image_terms(images, output):
+            for name, weight, value in self._image_terms(images, output, step):
                 terms[name] = value
                 error = error + weight * value
             reconstruction = error * torch.exp(-log_variance) + log_variance
@@ -156,7 +165,7 @@ class Objective:
             return Losses(total, reconstruction, {"loss": total.detach(), **detached})
 
     def _image_terms(
-        self, images: Tensor, output: Reconstruction
+        self, images: Tensor, output: Reconstruction, step: int
     ) -> Iterator[tuple[str, float, Tensor]]:
         """(name, weight, scalar) of each term in use."""
         config = self.config
@@ -167,8 +176,13 @@ class Objective:
             value = multi_scale(distance, output.images, images, config.multi_scale_levels)
             yield "multi_scale", config.multi_scale_weight, value
         yield from frequency_terms(config.frequency, output.images, images)
+        if config.structural_weight > 0:
+            yield "structural", config.structural_weight, structural_loss(output.images, images)
         if self.perceptual is not None:
-            features = self.perceptual.features(output.images, images)
+            sides = (to_rgb(output.images), to_rgb(images))
+            features = self.perceptual.features(
+                *(random_view(*sides, step) if config.perceptual_views else sides)
+            )
             if config.perceptual_weight > 0:
                 value = self.perceptual.distance(*features).mean()
                 yield "perceptual", config.perceptual_weight, value

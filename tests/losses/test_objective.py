@@ -55,6 +55,7 @@ EXTRA = {
     "high_pass": {"frequency": FrequencyConfig(high_pass_weight=0.5)},
     "multi_scale": {"multi_scale_weight": 0.5},
     "gram": {"gram_weight": 0.5},
+    "structural": {"structural_weight": 0.5},
 }
 
 

@@ -1,0 +1,40 @@
+"""Random views for a perceptual network (E-LPIPS, Kettunen et al. 2019).
+
+A generator finds patterns that one network does not see. Where both sides are shown shifted,
+resized, turned and recoloured at random, such a pattern would have to hide from every view.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm_ae.noise import mix
+
+_STREAM = 0x56494557  # apart from the noise of images
+_GREATEST_ZOOM = 1.4  # and its inverse
+_GREATEST_SHIFT = 8  # pixels
+_COLOUR = 0.15
+
+
+def random_view(output: Tensor, images: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Both (B, 3, H, W) under one transform that follows from the step alone, so that ranks,
+    micro-batches and a resumed run see the same: zoomed by 0.7 to 1.4, up to seven rows and columns
+    cut off, mirrored, transposed, colours mixed and brightness moved."""
+    generator = torch.Generator().manual_seed(mix(step, _STREAM))
+    uniform = torch.rand(5, generator=generator).tolist()
+    shift = torch.randint(_GREATEST_SHIFT, (2,), generator=generator).tolist()
+    mixing = torch.randn(3, 3, generator=generator).to(images)
+    brightness = 0.1 * float(torch.randn((), generator=generator))
+
+    zoom = _GREATEST_ZOOM ** (2 * uniform[0] - 1)
+    size = [round(side * zoom) for side in images.shape[2:]]
+    matrix = torch.eye(3).to(images) + _COLOUR * mixing
+
+    def view(x: Tensor) -> Tensor:
+        x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+        x = x[..., shift[0] :, shift[1] :]
+        x = x.flip(-1) if uniform[1] < 0.5 else x
+        x = x.transpose(-1, -2) if uniform[2] < 0.5 else x
+        return torch.einsum("ij,bjhw->bihw", matrix, x) + brightness
+
+    return view(output), view(images)

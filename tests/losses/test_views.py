@@ -1,0 +1,30 @@
+import torch
+
+from ldm_ae.losses.views import random_view
+
+
+def test_both_sides_get_one_view_that_follows_from_the_step() -> None:
+    x = torch.rand(2, 3, 64, 48) * 2 - 1
+    a, b = random_view(x, x, step=3)
+    assert torch.equal(a, b)
+    assert torch.equal(a, random_view(x, x, step=3)[0])
+    again = random_view(x, x, step=4)[0]
+    assert a.shape != again.shape or not torch.equal(a, again)
+
+
+def test_views_differ_in_size_place_and_colour() -> None:
+    x = torch.rand(1, 3, 64, 64)
+    views = [random_view(x, x, step)[0] for step in range(40)]
+    sides = [max(view.shape[2:]) for view in views]
+    assert min(sides) < 52 and max(sides) > 76
+    # 45 = 64 / 1.4, less seven: no view is smaller.
+    assert min(min(view.shape[2:]) for view in views) >= 38
+    means = torch.stack([view.mean((0, 2, 3)) for view in views])
+    assert means.std(0).min() > 0.03
+
+
+def test_gradient_passes() -> None:
+    x = (torch.rand(1, 3, 32, 32)).requires_grad_()
+    a, b = random_view(x, torch.zeros(1, 3, 32, 32), step=1)
+    (a - b).square().mean().backward()
+    assert float(x.grad.abs().max()) > 0
