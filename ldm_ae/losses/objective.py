@@ -45,8 +45,7 @@ class LossConfig:
     rate_weight: factor of the latents' bits per pixel at the middle step (plain with model.rate).
     rate_start_step, rate_warmup_steps: the rate's weight is 0 until the one and rises linearly
         over the other: a decoder that cannot use bits yet gives the encoder no reason to send
-        them, and a channel given up early does not return. Until then nothing trains the prior,
-        and `bpp` in the logs means nothing.
+        them, and a channel given up early does not return. The prior learns from the first step.
     learn_log_variance: train s in exp(-s) reconstruction + s (Rombach et al.'s code has it, but
         never gives it to the optimizer).
     """
@@ -144,6 +143,8 @@ class Objective:
             )
         if name == "bpp":  # for the logs
             return 0.0
+        if name == "prior":
+            return 1.0
         return config.codebook_weight
 
     def __call__(

@@ -1,6 +1,6 @@
 """What the families share: an encoder, a decoder, and the way images of any size pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -121,6 +121,10 @@ class Autoencoder(nn.Module):
         """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). Raises UserError for
         others, and for a model without a codebook."""
         raise UserError(f"a model of kind {self.config.kind} has no codebook: use decode")
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of a diffusers AutoencoderKL of this shape, to train from there."""
+        self.load_state_dict(state)
 
     def training_names(self) -> set[str]:
         """Names in the state dict that only training needs: in checkpoints, not in an export."""

@@ -1,6 +1,7 @@
 """The KL-regularised autoencoder (Kingma and Welling 2014; Rombach et al. 2022, section 3.1)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -127,4 +128,20 @@ def with_log_variance(state: dict[str, Tensor], log_variance: float) -> dict[str
             weight = torch.cat([weight, torch.zeros_like(weight)], dim=1)
         state[f"{name}.weight"] = torch.cat([weight, torch.zeros_like(weight)])
         state[f"{name}.bias"] = torch.cat([bias, constant])
+    return state
+
+
+def without_log_variance(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose last convolution before the latents gives the posterior's mean alone. What
+    mixes both halves, a 1x1 convolution, is folded into the convolution before it."""
+    state = dict(state)
+    weight, bias = state["encoder.conv_out.weight"], state["encoder.conv_out.bias"]
+    c = weight.shape[0] // 2
+    if "quant_conv.weight" in state:
+        mix = state["quant_conv.weight"][:c, :, 0, 0]
+        weight = torch.einsum("om,mihw->oihw", mix, weight)
+        bias = mix @ bias + state["quant_conv.bias"][:c]
+        state["quant_conv.weight"] = torch.eye(c)[:, :, None, None]
+        state["quant_conv.bias"] = torch.zeros(c)
+    state["encoder.conv_out.weight"], state["encoder.conv_out.bias"] = weight[:c], bias[:c]
     return state

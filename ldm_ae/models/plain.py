@@ -1,5 +1,6 @@
 """The plain autoencoder: no regularisation of the latents, or one by their rate."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from ldm_ae.models.base import Autoencoder, LatentTransform
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR
-from ldm_ae.models.kl import with_log_variance
+from ldm_ae.models.kl import with_log_variance, without_log_variance
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rate import RateConfig, RatePrior
 from ldm_ae.models.settings import ModelSettings
@@ -19,6 +20,8 @@ class PlainConfig(ModelSettings):
     """latent_channels: c. quant_conv: 1x1 convolutions around the latents.
 
     rate: train with quantised latents and a learned prior; loss.rate_weight weighs their bits.
+    init_from: start with the weights of this diffusers AutoencoderKL, its posterior's mean as the
+        latents; otherwise as in the KL family.
     """
 
     kind: Literal["plain"] = "plain"
@@ -26,6 +29,7 @@ class PlainConfig(ModelSettings):
     latent_channels: int = 4
     quant_conv: bool = True
     rate: RateConfig | None = None
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)
@@ -45,6 +49,11 @@ class PlainAutoencoder(Autoencoder):
     def training_names(self) -> set[str]:
         """The rate's prior; the codec fits one of its own."""
         return {name for name in self.state_dict() if name.startswith("prior.")}
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        unused = self.training_names()
+        fresh = {name: value for name, value in self.state_dict().items() if name in unused}
+        self.load_state_dict({**without_log_variance(state), **fresh})
 
     def diffusers_state(self) -> dict[str, Tensor]:
         """With the degenerate posterior that AutoencoderKL clamps to, sigma = 3e-7."""

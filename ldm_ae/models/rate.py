@@ -116,11 +116,20 @@ class RatePrior(nn.Module):
 
     def forward(self, latents: Tensor, keys: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Latents (B, c, h, w) -> the same quantised, and the penalties `rate` (bits per pixel,
-        each image's weighed by its step) and `bpp` (unweighed, for the logs)."""
+        each image's weighed by its step), `bpp` (unweighed, for the logs) and `prior`: the same
+        bits as far as the prior can change them, which trains it while the rate weighs nothing."""
         steps = self.draw_steps(latents, keys)
         with torch.autocast(latents.device.type, enabled=False):
-            bits = self.bits(latents, steps, keys).mean(dim=(1, 2, 3))
-        bpp = bits * self.values_per_pixel
+            bpp = self._bpp(latents, steps, keys)
+            of_prior = self._bpp(latents.detach(), steps, keys)
         weights = (steps.flatten() / self.config.middle_step) ** self.config.step_power
-        penalties = {"rate": (weights * bpp).mean(), "bpp": bpp.mean().detach()}
+        penalties = {
+            "rate": (weights * bpp).mean(),
+            "bpp": bpp.mean().detach(),
+            "prior": of_prior.mean(),
+        }
         return self.quantize(latents, steps), penalties
+
+    def _bpp(self, latents: Tensor, steps: Tensor, keys: Tensor | None) -> Tensor:
+        """Bits per pixel of each image, (B,)."""
+        return self.bits(latents, steps, keys).mean(dim=(1, 2, 3)) * self.values_per_pixel

@@ -171,8 +171,8 @@ class Experiment:
             )
         if self.train.freeze_encoder and self.model.init_from is None:
             raise UserError(
-                "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl)"
-                " whose decoder is to be trained"
+                "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl"
+                " or plain) whose decoder is to be trained"
             )
         # A run ends with its export: what cannot be exported is refused before the first step.
         to_diffusers_config(self.model, self.scaling or LatentScaling(), self.data.size)

@@ -14,6 +14,8 @@ from ldm_ae.models.settings import ModelSettings
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
 
+_SHAPE = ("coder", "latent_channels", "quant_conv")
+
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """An experiment from YAML and overrides such as `train.lr=1e-4`.
@@ -24,11 +26,13 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     """
     content = config.apply_overrides(config.read_yaml(path), overrides or [])
     given = content.get("model")
-    source = given.get("init_from") if isinstance(given, dict) else None
-    if given is None or not isinstance(source, str) or given.get("kind", "kl") != "kl":
+    given = given if isinstance(given, dict) else {}
+    source = given.get("init_from")
+    if not isinstance(source, str) or given.get("kind", "kl") not in ("kl", "plain"):
         return config.build(Experiment, content, f"config {path}")
     pretrained = read_pretrained_config(source)
-    content["model"] = _filled(given, config.plain(pretrained.model))
+    shape = config.plain(pretrained.model)
+    content["model"] = _filled(given, {key: shape[key] for key in _SHAPE})
     experiment = config.build(Experiment, content, f"config {path}")
     if experiment.train.freeze_encoder and experiment.scaling is None:
         return replace(experiment, scaling=pretrained.scaling)
@@ -53,7 +57,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     model = build_model(settings)
     if settings.init_from is not None:
         _require_same_shape(settings, settings.init_from)
-        model.load_state_dict(read_pretrained_weights(settings.init_from))
+        model.load_pretrained(read_pretrained_weights(settings.init_from))
     if experiment.train.freeze_encoder:
         if experiment.scaling is None:
             raise UserError(

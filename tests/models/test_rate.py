@@ -107,3 +107,14 @@ def test_the_prior_stays_out_of_the_export() -> None:
 def test_steps_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="model.rate.least_step=2.0"):
         RateConfig(least_step=2.0)
+
+
+def test_the_prior_learns_while_the_rate_weighs_nothing() -> None:
+    """Its own term moves the prior by the rate's gradient, and the encoder not at all."""
+    trained = model()
+    assert trained.prior is not None
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    trained(images, KEYS).penalties["prior"].backward()
+    assert trained.encoder.conv_in.weight.grad is None
+    weight = trained.prior.network[0].weight
+    assert weight.grad is not None and weight.grad.abs().sum() > 0

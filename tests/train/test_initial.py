@@ -83,6 +83,18 @@ def test_the_model_is_that_of_the_folder(overrides: list[str], source: Path) -> 
     assert all(p.requires_grad for p in initial_model(whole).parameters())
 
 
+def test_a_plain_model_starts_from_the_posteriors_mean(overrides: list[str], source: Path) -> None:
+    """Its rate's prior, which no folder holds, starts at random."""
+    plain = f"model={{kind: plain, init_from: {source}, rate: {{width: 8}}}}"
+    experiment = load_experiment(SHIPPED, [*overrides, plain, "train.freeze_encoder=no"])
+    assert experiment.model.kind == "plain" and experiment.model.coder.channels == (8, 16)
+    ours, theirs = initial_model(experiment).eval(), ldm_ae.load(source)
+    images = torch.rand(1, 3, 16, 24) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(ours.encode(images), theirs.encode(images))
+        torch.testing.assert_close(ours.reconstruct(images), theirs.reconstruct(images))
+
+
 def test_settings_that_disagree_are_named_together(overrides: list[str]) -> None:
     wrong = ["model.latent_channels=8", "model.coder={channels: [8, 32]}"]
     experiment = load_experiment(SHIPPED, [*overrides, *wrong])
