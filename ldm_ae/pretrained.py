@@ -1,4 +1,4 @@
-"""Opens a model's folder as a codec."""
+"""Opens a model's folder, or a model of the package, as a codec."""
 
 from __future__ import annotations
 
@@ -6,24 +6,52 @@ from pathlib import Path
 
 import torch
 
+from ldm_ae import zoo
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.format import container
 from ldm_ae.codec.format.container import MAX_PIXELS
 from ldm_ae.codec.priors.file import load_prior
 from ldm_ae.convert.load import load, model_folder
+from ldm_ae.errors import UserError
 
 
 def load_codec(
-    folder: str | Path,
+    folder: str | Path = zoo.DEFAULT_CODEC,
     *,
     subfolder: str | None = None,
     variant: str | None = None,
     device: torch.device | str = "cpu",
     max_pixels: int = MAX_PIXELS,
 ) -> Codec:
-    """The codec of an export, or of any folder that `ldm_ae.load` opens and `ldm-ae calibrate` has
-    given a `prior.safetensors`; the arguments are `load`'s. max_pixels: files of larger pictures
-    are refused; lower it for files from strangers, since a header alone may ask for minutes of
-    work. Raises UserError as `load`, and if the prior is missing, damaged or another model's."""
+    """The codec of a model of the package, of an export, or of any folder that `ldm_ae.load` opens
+    and `ldm-ae calibrate` has given a `prior.safetensors`; the arguments are `load`'s. max_pixels:
+    files of larger pictures are refused; lower it for files from strangers, since a header alone
+    may ask for minutes of work. Raises UserError as `load`, and if the prior is missing, damaged
+    or another model's."""
     model = load(folder, subfolder=subfolder, variant=variant, device=device)
-    place = model_folder(Path(folder), subfolder)
+    place = model_folder(folder, subfolder)
     return Codec(model, load_prior(place), max_pixels, place)
+
+
+class Codecs:
+    """The package's models as one reader: each file is read by the model that wrote it, and a
+    model is loaded when the first of its files comes."""
+
+    def __init__(self, device: torch.device | str = "cpu", max_pixels: int = MAX_PIXELS) -> None:
+        self._device, self._max_pixels = device, max_pixels
+        self._open: dict[Path, Codec] = {}
+
+    def that_wrote(self, data: bytes) -> Codec:
+        """Raises UserError for what is no .lae file, and for another model's."""
+        digest = container.read(data).header.digest
+        folder = zoo.written_by(digest)
+        if folder is None:
+            raise UserError(
+                f"this .lae file was written with model {digest.hex()}, which does not come with"
+                " this package: name its folder with --model"
+            )
+        if folder not in self._open:
+            self._open[folder] = load_codec(
+                folder, device=self._device, max_pixels=self._max_pixels
+            )
+        return self._open[folder]

@@ -12,6 +12,7 @@ FLOORS = (
     "errors",
     "installed",
     "files",
+    "zoo",
     "distributed",
     "noise",
     "config",

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ldm_ae import zoo
 from ldm_ae.data.reading import Reader
 from ldm_ae.errors import UserError
 
@@ -26,7 +27,7 @@ def add_models(parser: argparse.ArgumentParser, *, required: bool = True) -> Non
         default=[],
         required=required,
         metavar="[NAME=]DIR",
-        help="a model's folder; may be repeated",
+        help="a model's folder, or the name of one of the package's; may be repeated",
     )
 
 
@@ -38,7 +39,8 @@ def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for argument in arguments:
         name, equals, folder = argument.partition("=")
-        path = Path(folder if equals else argument)
+        place = folder if equals else argument
+        path = zoo.folder_of(place) or Path(place)
         name = name if equals else path.resolve().name
         if name in folders:
             raise UserError(f"--model {argument}: a second {name}; say --model OTHER_NAME={path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ldm_ae import zoo
 from ldm_ae.cli.files import LAE, for_each_file, require_names
 from ldm_ae.cli.options import add_bounds, add_codec_options, model_options
 from ldm_ae.codec.codec import DEFAULT_QUALITY
@@ -25,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
     add_bounds(parser)
-    add_codec_options(parser)
+    add_codec_options(parser, f"{zoo.DEFAULT_CODEC} by default")
 
 
 def run(arguments: argparse.Namespace) -> None:
     require_names(arguments.source, arguments.target, (LAE,))
-    codec = load_codec(arguments.model, **model_options(arguments))
+    codec = load_codec(arguments.model or zoo.DEFAULT_CODEC, **model_options(arguments))
     codec.require_rate(arguments.quality, arguments.bpp)
     num_bytes, num_pixels, reader = 0, 0, Reader(None, Bounds(arguments.max_pixels))
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ldm_ae.cli.files import LAE, LOSSLESS, for_each_file, require_names, save_picture
 from ldm_ae.cli.options import add_codec_options, model_options
+from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.format import container
 from ldm_ae.files import replacing
-from ldm_ae.pretrained import load_codec
+from ldm_ae.pretrained import Codecs, load_codec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,18 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=container.MAX_PIXELS,
         help="refuse larger pictures (%(default)s)",
     )
-    add_codec_options(parser)
+    add_codec_options(parser, "by default the one that wrote the file")
 
 
 def run(arguments: argparse.Namespace) -> None:
     require_names(arguments.source, arguments.target, LOSSLESS)
-    codec = load_codec(arguments.model, max_pixels=arguments.max_pixels, **model_options(arguments))
+    options, limit = model_options(arguments), arguments.max_pixels
+    codec: Codec | Codecs = Codecs(options["device"], limit)
+    if arguments.model is not None:
+        codec = load_codec(arguments.model, max_pixels=limit, **options)
     num_bytes, num_pixels = 0, 0
 
     def one(source: Path, target: Path) -> None:
         nonlocal num_bytes, num_pixels
         data = container.read_file(source)
-        image = codec.decompress(data)
+        image = codec.that_wrote(data).decompress(data)
         with replacing(target) as aside:
             save_picture(image, aside)
         num_bytes += len(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,8 +36,11 @@ def add_bounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_codec_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+def add_codec_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """default: what is taken without --model, in words."""
+    parser.add_argument(
+        "--model", help="the model's folder, or the name of one of the package's; " + default
+    )
     add_model_options(parser)
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ldm_ae import zoo
 from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
 from ldm_ae.convert.weights import current_name, current_shape
 from ldm_ae.errors import UserError
@@ -33,7 +34,8 @@ def load(
 ) -> Autoencoder:
     """The autoencoder in a folder, in eval mode, with fp32 weights.
 
-    folder: `config.json` beside `diffusion_pytorch_model.safetensors` (whole, or in shards with
+    folder: a model of the package by name (`kl`, `kl-1`; a folder of such a name is `./kl`), or
+        `config.json` beside `diffusion_pytorch_model.safetensors` (whole, or in shards with
         an index; a `.bin` is read only where there is neither, and only its tensors), or a whole
         pipeline's folder, whose `vae`, `vqvae` or `movq` is then taken.
     subfolder: of a pipeline's folder, to choose. variant: `fp16` takes the files of that name.
@@ -46,7 +48,7 @@ def load(
     Raises UserError for a missing or broken file, a class or setting that is not supported, and
     weights whose names or shapes do not fit the config, before memory is taken for them.
     """
-    folder = model_folder(Path(folder), subfolder)
+    folder = model_folder(folder, subfolder)
     content = read_config(folder)
     config, scaling = from_diffusers_config(content), scaling_of(content)
     with torch.device("meta"):
@@ -62,7 +64,12 @@ def load(
     return model.eval().to(device)
 
 
-def model_folder(folder: Path, subfolder: str | None) -> Path:
+def model_folder(folder: str | Path, subfolder: str | None) -> Path:
+    """Where the files are that `load` reads. Raises UserError if there are none."""
+    embedded = zoo.folder_of(folder)
+    if embedded is not None:
+        return embedded
+    folder = Path(folder)
     if subfolder is not None:
         folder = folder / subfolder
     elif (folder / "model_index.json").is_file():
@@ -74,15 +81,17 @@ def model_folder(folder: Path, subfolder: str | None) -> Path:
             )
         folder = found[0]
     if not (folder / "config.json").is_file():
+        names = f", or one of {', '.join(sorted(zoo.names()))}"
         raise UserError(
             f"{folder} has no config.json: give the folder of an export or of a diffusers model"
+            + (names if folder.name == str(folder) else "")
         )
     return folder
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a model's or a pipeline's folder."""
-    return _read_json(model_folder(Path(folder), None) / "config.json")
+    return _read_json(model_folder(folder, None) / "config.json")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -50,32 +50,32 @@ def fail(line: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_one_file_there_and_back(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("compress photos/a.png a.lae --model kl --quality 63")
+    run("compress photos/a.png a.lae --model ./kl --quality 63")
     size = (work / "a.lae").stat().st_size
     assert f"1 file, {size} bytes, {size * 8 / (48 * 72):.4f} bpp" in capsys.readouterr().out
-    run("decompress a.lae back/a.png --model kl")
+    run("decompress a.lae back/a.png --model ./kl")
     with Image.open("back/a.png") as back:
         assert back.size == (72, 48) and back.mode == "RGB"
-        wanted = load_codec("kl").decompress((work / "a.lae").read_bytes())
+        wanted = load_codec("./kl").decompress((work / "a.lae").read_bytes())
         assert (np.asarray(back) == wanted).all()
-    run("decompress a.lae a.webp --model kl")
+    run("decompress a.lae a.webp --model ./kl")
     with Image.open("a.webp") as back:
         assert (np.asarray(back) == wanted).all(), "WebP without loss"
 
 
 def test_bpp_bounds_the_file(work: Path) -> None:
-    run("compress photos/a.png fine.lae --model kl --quality 63")
-    run("compress photos/a.png a.lae --model kl --bpp 2.0")
+    run("compress photos/a.png fine.lae --model ./kl --quality 63")
+    run("compress photos/a.png a.lae --model ./kl --bpp 2.0")
     size = (work / "a.lae").stat().st_size
     assert size * 8 / (48 * 72) <= 2.0 < (work / "fine.lae").stat().st_size * 8 / (48 * 72)
 
 
 def test_folders_there_and_back(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("compress photos packed --model vq")
+    run("compress photos packed --model ./vq")
     names = sorted(str(path.relative_to("packed")) for path in Path("packed").rglob("*.lae"))
     assert names == ["a.lae", "c.lae", "more/b.lae"]
     assert "3 files, " in capsys.readouterr().out
-    run("decompress packed back --model vq")
+    run("decompress packed back --model ./vq")
     modes = {}
     for path in Path("back").rglob("*.png"):
         with Image.open(path) as image:
@@ -84,12 +84,12 @@ def test_folders_there_and_back(work: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("compress photos/more/b.png b.lae --model kl --quality 7")
+    run("compress photos/more/b.png b.lae --model ./kl --quality 7")
     run("info b.lae")
     out = capsys.readouterr().out
     for line in ("quality: 7", "size: 72x48", "holds: latents", "colour: colour"):
         assert line in out
-    assert f"model: {load_codec('kl').digest.hex()}" in out and "alpha: no" not in out
+    assert f"model: {load_codec('./kl').digest.hex()}" in out and "alpha: no" not in out
 
 
 def test_calibrate_gives_a_foreign_folder_its_prior(
@@ -97,60 +97,60 @@ def test_calibrate_gives_a_foreign_folder_its_prior(
 ) -> None:
     for name in ("kl", "vq"):
         (work / name / PRIOR_FILE).unlink()
-        message = fail(f"compress photos/a.png a.lae --model {name}", capsys)
+        message = fail(f"compress photos/a.png a.lae --model ./{name}", capsys)
         assert "ldm-ae calibrate" in message
-        run(f"calibrate {name} --images photos --prior factorised")
-        run(f"compress photos/a.png a.lae --model {name}")
-        run(f"decompress a.lae a.png --model {name}")
+        run(f"calibrate ./{name} --images photos --prior factorised")
+        run(f"compress photos/a.png a.lae --model ./{name}")
+        run(f"decompress a.lae a.png --model ./{name}")
 
 
 def test_calibrating_again_keeps_the_prior_that_files_need(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("compress photos/a.png a.lae --model kl")
+    run("compress photos/a.png a.lae --model ./kl")
     digest = container.read((work / "a.lae").read_bytes()).header.digest
     current, kept = work / "kl" / PRIOR_FILE, work / "kl" / f"prior.{digest.hex()}.safetensors"
     before = current.read_bytes()
     for _ in range(2):  # the second time the same prior comes: there is nothing to keep
-        run("calibrate kl --images photos --prior factorised")
+        run("calibrate ./kl --images photos --prior factorised")
         assert sorted(path.name for path in current.parent.glob("prior.*")) == sorted(
             [kept.name, PRIOR_FILE]
         )
     assert kept.read_bytes() == before != current.read_bytes()
-    run("decompress a.lae a.png --model kl")  # the kept one is found by the file's digest
+    run("decompress a.lae a.png --model ./kl")  # the kept one is found by the file's digest
     kept.write_bytes(current.read_bytes())
     assert f"was written with model {digest.hex()}" in fail(
-        "decompress a.lae a.png --model kl", capsys
+        "decompress a.lae a.png --model ./kl", capsys
     )
     kept.unlink()
     assert f"was written with model {digest.hex()}" in fail(
-        "decompress a.lae a.png --model kl", capsys
+        "decompress a.lae a.png --model ./kl", capsys
     )
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("compress photos/none.png a.lae --model kl", "none.png"),
-        ("compress photos/a.png photos/c.jpg --model kl", "c.jpg: name a file that ends in .lae"),
-        ("compress nowhere packed --model kl", "nowhere: no such file or folder"),
-        ("compress broken.png a.lae --model kl", "broken.png: "),
-        ("compress empty packed --model kl", "source=empty holds no image files"),
+        ("compress photos/none.png a.lae --model ./kl", "none.png"),
+        ("compress photos/a.png photos/c.jpg --model ./kl", "c.jpg: name a file that ends in .lae"),
+        ("compress nowhere packed --model ./kl", "nowhere: no such file or folder"),
+        ("compress broken.png a.lae --model ./kl", "broken.png: "),
+        ("compress empty packed --model ./kl", "source=empty holds no image files"),
         ("compress photos/a.png a.lae --model none", "none has no config.json"),
-        ("compress photos/a.png a.lae --model kl --quality 64", "quality=64"),
-        ("compress photos/a.png a.lae --model kl --bpp 1e-6", "too few"),
-        ("compress photos/a.png a.lae --model vq --quality 3", "one rate"),
-        ("compress photos/a.png a.lae --model kl --bpp 1 --quality 3", "not allowed with"),
-        ("compress photos/a.png a.lae --model kl --device moon", "--device moon"),
-        ("compress twins packed --model kl", "would both become"),
-        ("decompress good.lae a.png --model vq", "was written with model"),
-        ("decompress good.lae a.jpg --model kl", "name a file that ends in"),
-        ("decompress cut.lae a.png --model kl", "cut.lae: this .lae file is cut short"),
-        ("decompress good.lae a.png --model kl --max-pixels 9", "max_pixels=9"),
-        ("decompress good.lae a.ppm --model kl", "name a file that ends in"),
+        ("compress photos/a.png a.lae --model ./kl --quality 64", "quality=64"),
+        ("compress photos/a.png a.lae --model ./kl --bpp 1e-6", "too few"),
+        ("compress photos/a.png a.lae --model ./vq --quality 3", "one rate"),
+        ("compress photos/a.png a.lae --model ./kl --bpp 1 --quality 3", "not allowed with"),
+        ("compress photos/a.png a.lae --model ./kl --device moon", "--device moon"),
+        ("compress twins packed --model ./kl", "would both become"),
+        ("decompress good.lae a.png --model ./vq", "was written with model"),
+        ("decompress good.lae a.jpg --model ./kl", "name a file that ends in"),
+        ("decompress cut.lae a.png --model ./kl", "cut.lae: this .lae file is cut short"),
+        ("decompress good.lae a.png --model ./kl --max-pixels 9", "max_pixels=9"),
+        ("decompress good.lae a.ppm --model ./kl", "name a file that ends in"),
         ("info broken.png", "broken.png: this is no .lae file"),
-        ("calibrate kl --images empty", "--images=empty holds no image files"),
-        ("calibrate kl --images photos --max-images 0", "--max-images 0"),
+        ("calibrate ./kl --images empty", "--images=empty holds no image files"),
+        ("calibrate ./kl --images photos --max-images 0", "--max-images 0"),
     ],
 )
 def test_mistakes_end_with_one_message_and_leave_nothing(
@@ -161,7 +161,7 @@ def test_mistakes_end_with_one_message_and_leave_nothing(
     (work / "twins").mkdir()
     for name in ("a.png", "a.jpg"):
         shutil.copy("photos/a.png", work / "twins" / name)
-    run("compress photos/a.png good.lae --model kl")
+    run("compress photos/a.png good.lae --model ./kl")
     (work / "cut.lae").write_bytes((work / "good.lae").read_bytes()[:-9])
     before = sorted(work.rglob("*"))
     assert message in fail(line, capsys)
@@ -175,8 +175,8 @@ def test_broken_files_are_left_out_and_the_exit_code_says_so(
     for name, content in (("cut.png", Path("photos/a.png").read_bytes()[:300]), ("void.jpg", b"")):
         (work / "photos" / name).write_bytes(content)
     line = {
-        "compress": "compress photos packed --model kl",
-        "calibrate": "calibrate kl --images photos --prior factorised",
+        "compress": "compress photos packed --model ./kl",
+        "calibrate": "calibrate ./kl --images photos --prior factorised",
         "evaluate": "evaluate kl photos --metrics psnr --out scores.json",
     }[verb]
     before = (work / "kl" / PRIOR_FILE).read_bytes()
@@ -200,9 +200,9 @@ def test_further_frames_are_counted_and_large_pictures_have_a_switch(
 ) -> None:
     frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 99)]
     frames[0].save(work / "photos" / "moving.gif", save_all=True, append_images=frames[1:])
-    run("compress photos packed --model kl")
+    run("compress photos packed --model ./kl")
     assert "of 1 files only the first frame or page was used" in capsys.readouterr().out
-    message = "compress photos/a.png large.lae --model kl --max-pixels 99"
+    message = "compress photos/a.png large.lae --model ./kl --max-pixels 99"
     assert "72x48 is more than 99 pixels (max_pixels)" in fail(message, capsys)
 
 
@@ -212,9 +212,9 @@ def test_odd_names_are_compressed_too(work: Path, capsys: pytest.CaptureFixture[
     for name in odd:
         shutil.copyfile("photos/a.png", work / "photos" / name)
     (work / "photos" / odd[0].replace("caf", "bad")).write_bytes(b"")
-    assert main(["compress", "photos", "packed", "--model", "kl"]) == 2
+    assert main(["compress", "photos", "packed", "--model", "./kl"]) == 2
     assert "1 of 8 files failed" in capsys.readouterr().err
     made = {path.stem for path in Path("packed").rglob("*.lae")}
     assert made == {"a", "b", "c"} | {Path(name).stem for name in odd}
-    run("decompress packed back --model kl")
+    run("decompress packed back --model ./kl")
     assert len(list(Path("back").rglob("*.png"))) == 7

@@ -1,0 +1,38 @@
+"""The models that come with the package: by name, or by the digest in a file they wrote.
+
+A versioned name means the same weights for ever; a bare one means the newest version. What a
+version once compressed, a later package still opens: versions are added, never replaced.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "weights" / "zoo"
+DIGESTS = "digests.json"
+DEFAULT_CODEC = "codec"
+
+
+@cache
+def names() -> dict[str, Path]:
+    """Each name, versioned and bare, and its folder, an export."""
+    versioned = sorted(
+        (path for path in FOLDER.glob("*-*") if (path / "config.json").is_file()),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+    )
+    newest = {path.name.rpartition("-")[0]: path for path in versioned}
+    return {path.name: path for path in versioned} | newest
+
+
+def folder_of(model: str | Path) -> Path | None:
+    """The folder of a model's name; None for any other text, and for every Path: a folder of the
+    user's that has a model's name is `Path("kl")` or `./kl`."""
+    return names().get(model) if isinstance(model, str) else None
+
+
+def written_by(digest: bytes) -> Path | None:
+    """The folder of the model that .lae files of this digest were written with, if it is here."""
+    path = FOLDER / DIGESTS
+    digests = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    name = digests.get(digest.hex())
+    return None if name is None else names()[name]

@@ -1,0 +1,87 @@
+"""The models of the package: found by name and by digest, whole, and never replaced."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ldm_ae
+from ldm_ae import zoo
+from ldm_ae.cli.main import main
+from ldm_ae.codec.codec import Codec
+from ldm_ae.pretrained import Codecs, load_codec
+
+GOLDEN = Path(__file__).parent / "codec" / "golden"
+PICTURE = np.kron(
+    np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8),
+    np.ones((8, 8, 1), dtype=np.uint8),
+)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Codec]]:
+    """A package with two versions of one model and one of another."""
+    folder = tmp_path / "zoo"
+    made = {"codec-2": "kl_v1", "codec-10": "kl_context_v1", "vq-1": "vq_v1"}
+    for name, golden in made.items():
+        shutil.copytree(GOLDEN / golden, folder / name)
+    monkeypatch.setattr(zoo, "FOLDER", folder)
+    zoo.names.cache_clear()
+    codecs = {name: load_codec(folder / name) for name in made}
+    digests = {codec.digest.hex(): name for name, codec in codecs.items()}
+    (folder / zoo.DIGESTS).write_text(json.dumps(digests))
+    yield codecs
+    zoo.names.cache_clear()
+
+
+def test_a_bare_name_is_the_newest_version(two: dict[str, Codec]) -> None:
+    assert sorted(zoo.names()) == ["codec", "codec-10", "codec-2", "vq", "vq-1"]
+    assert zoo.folder_of("codec") == zoo.FOLDER / "codec-10"
+    assert load_codec().digest == two["codec-10"].digest
+    assert load_codec("codec-2").digest == two["codec-2"].digest
+
+
+def test_a_users_folder_of_that_name_needs_its_path(
+    two: dict[str, Codec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(GOLDEN / "vq_v1", tmp_path / "codec")
+    monkeypatch.chdir(tmp_path)
+    for place in ("./codec", Path("codec")):
+        assert load_codec(place).digest == two["vq-1"].digest
+    assert load_codec("codec").digest == two["codec-10"].digest
+    with pytest.raises(ValueError, match="nothing has no config.json.* or one of codec"):
+        ldm_ae.load("nothing")
+
+
+def test_each_file_is_read_by_the_model_that_wrote_it(
+    two: dict[str, Codec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("files").mkdir()
+    for name, codec in two.items():
+        Path("files", f"{name}.lae").write_bytes(codec.compress(PICTURE))
+    assert main(["decompress", "files", "back"]) == 0
+    for name, codec in two.items():
+        data = Path("files", f"{name}.lae").read_bytes()
+        with Image.open(f"back/{name}.png") as back:
+            assert (np.asarray(back) == codec.decompress(data)).all()
+
+
+def test_a_strangers_file_asks_for_its_model(two: dict[str, Codec]) -> None:
+    data = load_codec(GOLDEN / "vq_context_v1").compress(PICTURE)
+    with pytest.raises(ValueError, match=r"does not come with this package.*--model"):
+        Codecs().that_wrote(data)
+
+
+@pytest.mark.parametrize("folder", sorted(set(zoo.names().values())), ids=lambda path: path.name)
+def test_a_model_of_the_package_is_the_one_its_digest_names(folder: Path) -> None:
+    """Weights or priors that change would orphan every file written with them."""
+    codec = load_codec(folder)
+    assert zoo.written_by(codec.digest) == folder
+    data = codec.compress(PICTURE)
+    assert np.array_equal(Codecs().that_wrote(data).decompress(data), codec.decompress(data))
+    assert (folder / "README.md").is_file() and (folder / "training_config.yaml").is_file()
