@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows, curves = [], []
     for precision in arguments.precisions:
         for seed in range(arguments.seeds):
-            train = replace(experiment.train, seed=seed, precision=precision)
+            train = replace(experiment.train, seed=seed, precision=precision, kernels="plain")
             for name in STARTS:
                 started = with_start(replace(experiment, train=train), name)
                 intervals = {"early_steps": early, "every": arguments.every}

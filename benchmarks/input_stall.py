@@ -16,6 +16,7 @@ from ldm_ae.bench.report import format_table, provenance, write_json
 from ldm_ae.config import load
 from ldm_ae.data.paths import find_images
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.precision import settle_precision
 
 CONFIG = "kl_f8_small"
@@ -43,6 +44,7 @@ def main() -> None:
         folder, photos = arguments.images, find_images(arguments.images)
         overrides = [f"data.path={folder}", f"train.run_dir={scratch}/run", *arguments.overrides]
         experiment, _ = settle_precision(load(Experiment, CONFIG, overrides), None)
+        experiment, _ = settle_kernels(experiment, None)
         for name, data in sources(folder, photos, Path(scratch), experiment.data):
             one = replace(experiment, data=data)
             rows.append(measure(name, one, arguments.steps, arguments.warmup))

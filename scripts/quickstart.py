@@ -37,6 +37,7 @@ from ldm_ae.models.base import Autoencoder
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.build import build_state
 from ldm_ae.train.initial import load_experiment
+from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.steps import train_step
 from ldm_ae.viz.grids import save_reconstruction_grid
@@ -86,6 +87,7 @@ def seconds_per_step(size: int) -> float:
     """Time of a training step on crops of `size` px: the median of a few after the first."""
     experiment = load_experiment(CONFIG, [f"data.size={size}"])
     experiment, _ = settle_precision(experiment, None)
+    experiment, _ = settle_kernels(experiment, None)
     AcceleratorState._reset_state(reset_partial_state=True)  # each size settles its precision
     accelerator = make_accelerator(experiment.train, RUN)
     state = build_state(experiment, accelerator)

@@ -21,6 +21,7 @@ TINY = [
     "data.num_workers=0",
     "train.device=cpu",
     "train.precision=fp32",
+    "train.kernels=plain",
     "train.steps=3",
     "train.batch_size=2",
     "train.warmup_steps=1",

@@ -48,8 +48,8 @@ loss:
   adversarial: {{weight: 0.5, start_step: 4, discriminator_warmup_steps: 4, ramp_steps: 8,
     lr_warmup_steps: 3, lecam_weight: 0.1, num_layers: 2, base_channels: 8}}
 train: {{steps: {STEPS}, batch_size: 2, warmup_steps: 5, lr: 1e-3, log_every: 1, validate_every: 7,
-  checkpoint_every: 3, best_metric: psnr, device: cpu, precision: fp32}}
-"""  # no precision of auto: a life that starts anew would choose again
+  checkpoint_every: 3, best_metric: psnr, device: cpu, precision: fp32, kernels: plain}}
+"""  # no precision or kernels of auto: a life that starts anew would choose again
 
 
 def describe_run(run_dir: Path, data_dir: Path, source: str) -> Experiment:

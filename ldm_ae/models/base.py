@@ -64,6 +64,11 @@ class Autoencoder(nn.Module):
         self.image_channels = coder.image_channels
         self.latent_channels = latent_channels
 
+    def use_memory_format(self, memory_format: torch.memory_format) -> None:
+        """Compute in contiguous memory (the default) or torch.channels_last; weights stay as
+        they are."""
+        self.encoder.memory_format = self.decoder.memory_format = memory_format
+
     def features(self, images: Tensor) -> Tensor:
         """Images -> what the family makes its latents from, (B, feature_channels, H/f, W/f)."""
         channels, factor = images.shape[1], self.downsampling_factor

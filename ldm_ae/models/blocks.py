@@ -8,7 +8,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-NORM_EPS = 1e-6
+from ldm_ae.models.layout import is_channels_last
+from ldm_ae.models.norm import NORM_EPS, NormSiLU
+from ldm_ae.models.upsampling import upsampled_convolution
 
 
 class ResnetBlock(nn.Module):
@@ -19,17 +21,17 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm_groups: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(norm_groups, in_channels, eps=NORM_EPS)
+        self.norm1 = NormSiLU(norm_groups, in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = nn.GroupNorm(norm_groups, out_channels, eps=NORM_EPS)
+        self.norm2 = NormSiLU(norm_groups, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = (
             nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(self.norm1(x))
+        hidden = self.conv2(self.norm2(hidden))
         return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
@@ -73,6 +75,9 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if is_channels_last(x):
+            assert self.conv.bias is not None
+            return upsampled_convolution(x, self.conv.weight, self.conv.bias)
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 

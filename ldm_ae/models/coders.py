@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from ldm_ae.errors import UserError
-from ldm_ae.models.blocks import NORM_EPS, Downsample, MidBlock, Stage, Upsample, run
+from ldm_ae.models.blocks import Downsample, MidBlock, Stage, Upsample, run
+from ldm_ae.models.layout import in_format
+from ldm_ae.models.norm import NormSiLU
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,16 @@ class Encoder(nn.Module):
             for level, width in enumerate(widths)
         )
         self.mid_block = MidBlock(widths[-1], groups, config.mid_attention)
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=NORM_EPS)
+        self.conv_norm_out = NormSiLU(groups, widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
         self.checkpointing = config.gradient_checkpointing
+        self.memory_format = torch.contiguous_format
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.conv_in(images)
+        x = in_format(self.conv_in, images, self.memory_format)
         for block in (*self.down_blocks, self.mid_block):
             x = run(block, x, self.checkpointing)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(self.conv_norm_out(x))
 
 
 class Decoder(nn.Module):
@@ -123,12 +126,13 @@ class Decoder(nn.Module):
             )
             for i, width in enumerate(widths)
         )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=NORM_EPS)
+        self.conv_norm_out = NormSiLU(groups, widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
         self.checkpointing = config.gradient_checkpointing
+        self.memory_format = torch.contiguous_format
 
     def forward(self, features: Tensor) -> Tensor:
-        x = self.conv_in(features)
+        x = in_format(self.conv_in, features, self.memory_format)
         for block in (self.mid_block, *self.up_blocks):
             x = run(block, x, self.checkpointing)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(self.conv_norm_out(x))

@@ -13,6 +13,7 @@ from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.initial import initial_model
+from ldm_ae.train.kernels import use_kernels
 from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.non_finite import Guard
 from ldm_ae.train.state import Generator, Trained, TrainState
@@ -48,6 +49,7 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     torch.manual_seed(config.seed)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
     generator = Generator(initial_model(experiment), loss).to(accelerator.device)
+    use_kernels(generator.autoencoder, config.kernels)
     average = WeightAverage(generator.autoencoder, config.ema_decay)
     trained = _prepared(accelerator, generator, _optimizer(generator, config))
     discriminator = None
@@ -76,7 +78,11 @@ def _optimizer(generator: Generator, config: TrainConfig) -> torch.optim.Optimiz
     named = [(name, value) for name, value in generator.named_parameters() if value.requires_grad]
     muon = config.optimizer == "muon"
     kind: type[torch.optim.AdamW] = Muon if muon else torch.optim.AdamW
-    groups = muon_groups(named, config.muon_lr) if muon else [{"params": [p for _, p in named]}]
+    in_bf16 = config.kernels == "fast" and config.precision == "bf16"
+    if muon:
+        groups = muon_groups(named, config.muon_lr, in_bf16)
+    else:
+        groups = [{"params": [parameter for _, parameter in named]}]
     return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 

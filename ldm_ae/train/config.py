@@ -16,6 +16,7 @@ from ldm_ae.train.stages import Stage, require_growing
 
 LearningRateSchedule = Literal["constant", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Kernels = Literal["auto", "plain", "fast"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class TrainConfig:
     precision: autocast's; the weights stay fp32. `auto` is bf16 on a GPU that has it; on a CPU,
         where bf16 may be emulated, whichever of bf16 and fp32 is faster in about a second of the
         model's convolutions. A resumed run keeps what it began with.
+    kernels: `fast` computes the same as `plain` to rounding, on a CPU alone: channels-last memory
+        with a norm of its own, repetition folded into the convolution after it, and with bf16
+        Muon's products in it. `auto` takes what is faster for this model here; a resumed run keeps
+        what it began with.
     non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
         the update, naming the terms and images; `skip` leaves that update out on every rank, with
         the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
@@ -65,6 +70,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     precision: Precision = "auto"
+    kernels: Kernels = "auto"
     non_finite: NonFinitePolicy = "stop"
     max_skipped: int = 10
     ema_decay: float = 0.999

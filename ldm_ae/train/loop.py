@@ -18,6 +18,7 @@ from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.keeper import Keeper
+from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
@@ -56,6 +57,7 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
     require_one_start(progress.step, run_dir)
     data = open_data(experiment.data)
     experiment, about_precision = settle_precision(experiment, checkpoint)
+    experiment, about_kernels = settle_kernels(experiment, checkpoint)
     config = experiment.train
     accelerator = make_accelerator(config, run_dir)
 
@@ -80,8 +82,8 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
         forget_validations_after(run_dir, progress.step)
     start_trackers(accelerator, run_dir, progress.step, resolved)
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
-    if about_precision:
-        log.message(about_precision)
+    for note in filter(None, (about_precision, about_kernels)):
+        log.message(note)
     if held_out.frechet is not None:
         log.message(held_out.frechet.describe())
     keeper = Keeper(run_dir, state, experiment.best_metric)

@@ -34,7 +34,7 @@ def settle_precision(experiment: Experiment, checkpoint: Path | None) -> tuple[E
     checkpoint: where the run goes on, if it does: `auto` then keeps what its config.yaml says.
     """
     asked = experiment.train.precision
-    began_with = _began_with(checkpoint) if checkpoint and asked == "auto" else None
+    began_with = saved_setting(checkpoint, "precision") if asked == "auto" else None
     if began_with is not None:
         settled, note = began_with, f"precision {began_with}, as the run began"
     elif torch.cuda.is_available() and experiment.train.device != "cpu":
@@ -47,12 +47,13 @@ def settle_precision(experiment: Experiment, checkpoint: Path | None) -> tuple[E
     return replace(experiment, train=train), note
 
 
-def _began_with(checkpoint: Path) -> str | None:
-    saved = checkpoint.parent.parent / "config.yaml"
-    if not saved.is_file():
+def saved_setting(checkpoint: Path | None, name: str) -> str | None:
+    """What the run of a checkpoint settled as `train.NAME`, if it did."""
+    saved = None if checkpoint is None else checkpoint.parent.parent / "config.yaml"
+    if saved is None or not saved.is_file():
         return None
-    precision: str | None = config.read_yaml(saved).get("train", {}).get("precision")
-    return None if precision == "auto" else precision
+    value: str | None = config.read_yaml(saved).get("train", {}).get(name)
+    return None if value == "auto" else value
 
 
 def _on_gpu(asked: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ TINY = [
     "data.validation_count=4",
     "train.batch_size=4",
     "train.precision=fp32",
+    "train.kernels=plain",
     "loss.adversarial.num_layers=2",
     "loss.adversarial.base_channels=16",
 ]

@@ -19,6 +19,7 @@ TINY = (
     "train.batch_size=2",
     "train.optimizer=adamw",
     "train.precision=fp32",
+    "train.kernels=plain",
 )
 
 

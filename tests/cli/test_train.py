@@ -13,6 +13,7 @@ SMALL = [
     "configs/kl_f8_small.yaml",
     "train.device=cpu",
     "train.precision=fp32",
+    "train.kernels=plain",
 ]
 
 

@@ -42,6 +42,7 @@ TINY: dict[str, Any] = {
         "checkpoint_every": 2,
         "device": "cpu",
         "precision": "fp32",
+        "kernels": "plain",
     },
 }
 

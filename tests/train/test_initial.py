@@ -34,6 +34,7 @@ TINY = [
     "train.checkpoint_every=50",
     "train.ema_decay=0.5",
     "train.precision=fp32",
+    "train.kernels=plain",
     "train.device=cpu",
 ]
 

@@ -48,6 +48,7 @@ FAMILIES = {
         "train.accumulation=2",
         "loss.learn_log_variance=true",
     ],
+    "kl with fast kernels": ["train.kernels=fast", "train.optimizer=muon", "train.precision=bf16"],
     "grey": [
         "data.channels=1",
         f"model={{kind: kl, latent_channels: 2, {CODER[:-1]}, image_channels: 1}}}}",

@@ -1,17 +1,38 @@
+import copy
+
+import pytest
 import torch
 from torch import nn
 
 from ldm_ae.train.muon import Muon, muon_groups, orthogonalize
 
 
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+@pytest.mark.parametrize("in_bf16", [False, True])
+def test_orthogonalised_matrices_have_singular_values_near_one(in_bf16: bool) -> None:
     for shape in ((8, 72), (72, 8), (16, 16)):
-        matrix = torch.randn(*shape)
-        values = torch.linalg.svdvals(orthogonalize(matrix))
+        matrices = torch.randn(3, *shape)
+        result = orthogonalize(matrices, in_bf16)
+        assert result.dtype == torch.float32
+        values = torch.linalg.svdvals(result)
         assert float(values.min()) > 0.5 and float(values.max()) < 1.3
-        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        cosine = torch.sum(orthogonalize(matrix) * (u @ v)) / (u @ v).norm() ** 2
-        assert 0.8 < float(cosine) < 1.2
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        cosines = torch.sum(result * (u @ v), dim=(1, 2)) / (u @ v).norm(dim=(1, 2)) ** 2
+        assert (cosines > 0.8).all() and (cosines < 1.2).all()
+
+
+def test_matrices_of_one_shape_move_as_each_would_alone() -> None:
+    torch.manual_seed(0)
+    together = nn.ModuleList(nn.Conv2d(4, 6, 3) for _ in range(3))
+    alone = copy.deepcopy(together)
+    optimizers = [Muon(muon_groups(together.named_parameters(), 0.02))]
+    optimizers += [Muon(muon_groups(layer.named_parameters(), 0.02)) for layer in alone]
+    for mine, theirs in zip(together.parameters(), alone.parameters(), strict=True):
+        mine.grad = torch.randn_like(mine)
+        theirs.grad = mine.grad.clone()
+    for optimizer in optimizers:
+        optimizer.step()
+    for mine, theirs in zip(together.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 def test_groups_split_by_shape_and_keep_codebooks_with_adamw() -> None:
