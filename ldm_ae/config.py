@@ -5,8 +5,10 @@ so `no` is not False, `1e-4` is a number and `1_000` is an integer, in a file an
 line alike. Unknown keys and wrong types are reported all at once.
 """
 
+import copy
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +93,11 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
 def build(schema: type[T], content: dict[str, Any], source: str) -> T:
     """A dataclass from a nested mapping; UserError lists every mistake by its dotted key.
 
-    A schema with a method `upgrade` first turns a mapping of earlier versions into today's.
+    A schema with a method `upgrade` first turns a mapping of earlier versions into today's, and
+    one with `removed`, dotted keys that are gone and the value each had where it was off, goes on
+    reading files that have them at that value.
     """
+    content = _without_removed(content, getattr(schema, "removed", {}), source)
     content = getattr(schema, "upgrade", dict)(content)
     schema.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
     try:
@@ -100,6 +105,39 @@ def build(schema: type[T], content: dict[str, Any], source: str) -> T:
     except ValidationError as error:
         lines = [_explain(item, content) for item in error.errors()]
         raise UserError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _without_removed(
+    content: dict[str, Any], removed: Mapping[str, Any], source: str
+) -> dict[str, Any]:
+    content, wrong = copy.deepcopy(content), []
+    for key, off in removed.items():
+        given = _pop(content, key)
+        kind = tuple[float, ...] if isinstance(off, tuple) else type(off)
+        try:
+            if given is not None and TypeAdapter(kind).validate_python(given) == off:
+                given = None
+        except ValidationError:
+            pass
+        if given is not None:
+            wrong.append(f"  {key}={given}: this switch is gone; remove the key")
+    if wrong:
+        raise UserError("\n".join([f"{source}:", *wrong]))
+    return content
+
+
+def _pop(content: dict[str, Any], key: str) -> Any:
+    """Take a dotted key out, and sections that are empty without it; None where there is none."""
+    name, dot, rest = key.partition(".")
+    if not dot:
+        return content.pop(name, None)
+    section = content.get(name)
+    if not isinstance(section, dict):
+        return None
+    value = _pop(section, rest)
+    if not section:
+        del content[name]
+    return value
 
 
 def _dotted(location: tuple[Any, ...], content: Any) -> str:

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 import pytest
 
 from ldm_ae import config
+from ldm_ae.errors import UserError
+from ldm_ae.losses.adversarial import AdversarialConfig
+from ldm_ae.losses.objective import LossConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
 from ldm_ae.quantizers.vq import VQConfig
@@ -144,6 +147,41 @@ def test_vq_and_dvae_as_they_used_to_be_written(tmp_path: Path, section: str, co
     assert model == DiscreteConfig(codebook=codebook, predict_scale="true" in section)
     with pytest.raises(ValueError, match="model.codebook.sizes: unknown key"):
         config.load(Experiment, path, ["data.path=x", "model.codebook.sizes=9"])
+
+
+EARLIER_LOSS = """
+  gram_weight: 0.0
+  multi_scale_weight: 0.0
+  multi_scale_levels: 3
+  frequency: {haar_weight: 0.0, haar_levels: 2, haar_bands: [1.0, 1.0, 1.0], focal_weight: 0.0,
+    focal_alpha: 1.0, high_pass_weight: 0.0, high_pass_sigma: 1.0}
+  equivariance: {probability: 0.0, min_scale: 0.25, rotate: true}
+  adversarial: {weight: 0.5, discriminator: patch, num_scales: 3}
+"""
+
+
+def test_switches_that_are_gone_are_read_where_they_were_off(tmp_path: Path) -> None:
+    path = tmp_path / "earlier.yaml"
+    path.write_text(
+        f"model: {{kind: kl}}\nloss: {EARLIER_LOSS}\ntrain: {{progressive: []}}\n",
+        encoding="utf-8",
+    )
+    experiment = config.load(Experiment, path, ["data.path=x"])
+    assert experiment.loss == LossConfig(adversarial=AdversarialConfig(weight=0.5))
+    on = [
+        "loss.gram_weight=0.1",
+        "loss.frequency.haar_bands=[1, 1, 2]",
+        "loss.equivariance.probability=0.5",
+        "loss.adversarial.discriminator=unet",
+        "train.progressive=[{until_step: 3, size: 8}]",
+    ]
+    with pytest.raises(UserError) as caught:
+        config.load(Experiment, path, [*on, "loss.frequency.haar_weights=1"])
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split("=")[0].strip() for line in lines] == [key.split("=")[0] for key in on]
+    assert all("this switch is gone; remove the key" in line for line in lines)
+    with pytest.raises(UserError, match="loss.frequency: unknown key"):
+        config.load(Experiment, path, ["data.path=x", "loss.frequency.haar_weights=1"])
 
 
 def test_the_zoo_is_complete() -> None:

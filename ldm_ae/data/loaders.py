@@ -9,7 +9,6 @@ with B see what one process with W B sees, and a run starts anywhere by naming a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,18 +54,6 @@ class TrainLoader:
         check_usable(data.training.source.label, self.num_images, self.views.decoded)
         if not data.config.streaming:
             self.views.fill_cache()
-
-    def at_size(self, size: int) -> TrainLoader:
-        """The same images in the same order, in crops of another size."""
-        config = replace(self.data.config, size=size)
-        return TrainLoader(
-            replace(self.data, config=config),
-            self.batch_size,
-            self.seed,
-            rank=self.rank,
-            world_size=self.world_size,
-            device=self.device,
-        )
 
     def batches(self, start_position: int = 0) -> Iterator[Batch]:
         """Endless batches from the global batch that begins at `start_position` on."""

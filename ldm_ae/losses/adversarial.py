@@ -1,13 +1,10 @@
 """The adversarial game as a config: who plays, for which loss, and from when."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ldm_ae.errors import UserError
 from ldm_ae.losses.discriminator import DiscriminatorNorm
 from ldm_ae.losses.gan_losses import GanLoss
-
-DiscriminatorKind = Literal["patch", "multiscale", "unet", "features"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,8 @@ class AdversarialConfig:
         train.lr is high, as it is beside Muon. lr_warmup_steps: its own linear warm-up. The
         schedule of train.lr applies on top.
 
-    discriminator: `patch`, the PatchGAN of LDM; `multiscale`, one at each of num_scales halvings
-        of the image (stronger on large structures); `unet`, which judges each pixel and the
-        whole (strong on details, about twice the cost); `features`, small heads on the frozen
-        network of loss.perceptual (quick to learn, and hard to overfit on few images).
+    The discriminator is the PatchGAN of LDM.
     num_layers, base_channels: depth and width; a patch covers 70 pixels with 3 layers, 34 with 2.
-        With `features` only base_channels counts, for the heads.
     norm: `group` works with one image a rank; `batch` is LDM's and needs a large batch on every
         rank; `none`. spectral_norm: divide each weight by its largest singular value (Miyato et
         al. 2018), where the discriminator wins too fast; mostly with norm `none`.
@@ -57,10 +50,8 @@ class AdversarialConfig:
     ramp_steps: int = 1_000
     lr: float | None = None
     lr_warmup_steps: int = 100
-    discriminator: DiscriminatorKind = "patch"
     num_layers: int = 3
     base_channels: int = 64
-    num_scales: int = 3
     norm: DiscriminatorNorm = "group"
     spectral_norm: bool = False
     lecam_weight: float = 0.0
@@ -76,7 +67,7 @@ class AdversarialConfig:
                 raise UserError(
                     f"loss.adversarial.{name}={getattr(self, name)}: use 0 (off) or more"
                 )
-        for name in ("num_layers", "num_scales", "r1_every"):
+        for name in ("num_layers", "r1_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"loss.adversarial.{name}={getattr(self, name)}: use 1 or more")
         if self.base_channels < 4 or self.base_channels % 4:
@@ -96,12 +87,7 @@ class AdversarialConfig:
     @property
     def smallest_image(self) -> int:
         """The least side, in pixels, that the discriminator gives logits for."""
-        if self.discriminator == "features":
-            return 1  # the perceptual network has its own limit
-        if self.discriminator == "unet":
-            return int(2**self.num_layers)
-        halvings = self.num_scales - 1 if self.discriminator == "multiscale" else 0
-        return int(3 * 2 ** (self.num_layers + halvings))
+        return int(3 * 2**self.num_layers)
 
     def generator_factor(self, updates: int) -> float:
         """Factor of the generator's term after this many updates of the discriminator."""

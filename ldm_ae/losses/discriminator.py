@@ -1,8 +1,7 @@
-"""Discriminators on patches (Isola et al. 2017, section 3.2.2), at one scale or several."""
+"""The discriminator on patches (Isola et al. 2017, section 3.2.2)."""
 
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -17,8 +16,8 @@ def norm_layer(kind: DiscriminatorNorm, channels: int) -> nn.Module:
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (B, C, H, W) -> one map of logits (B, 1, h, w), one for each overlapping patch
-    (70 x 70 pixels with three layers).
+    """Images (B, C, H, W) -> logits (B, 1, h, w), one for each overlapping patch (70 x 70
+    pixels with three layers).
 
     Group norm by default: it works with one image and needs no other rank's statistics. Batch
     norm is what LDM uses.
@@ -32,7 +31,6 @@ class PatchDiscriminator(nn.Module):
         norm: DiscriminatorNorm = "group",
     ) -> None:
         super().__init__()
-        self.num_maps = 1
         widths = [base_channels * min(2**i, 8) for i in range(num_layers + 1)]
         layers: list[nn.Module] = [
             nn.Conv2d(image_channels, widths[0], 4, stride=2, padding=1),
@@ -50,34 +48,8 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         start_weights(self)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return [self.layers(images)]
-
-
-class MultiScaleDiscriminator(nn.Module):
-    """A patch discriminator for each of `num_scales` halvings of the image (Wang et al. 2018,
-    section 3.2): images (B, C, H, W) -> one map of logits per scale, finest first."""
-
-    def __init__(
-        self,
-        image_channels: int = 3,
-        base_channels: int = 64,
-        num_layers: int = 3,
-        norm: DiscriminatorNorm = "group",
-        num_scales: int = 3,
-    ) -> None:
-        super().__init__()
-        self.num_maps = num_scales
-        self.scales = nn.ModuleList(
-            PatchDiscriminator(image_channels, base_channels, num_layers, norm)
-            for _ in range(num_scales)
-        )
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        logits = []
-        for i, scale in enumerate(self.scales):
-            images = F.avg_pool2d(images, 2) if i else images
-            logits += scale(images)
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
         return logits
 
 

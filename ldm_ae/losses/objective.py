@@ -15,11 +15,8 @@ from torch import Tensor
 
 from ldm_ae.errors import UserError
 from ldm_ae.losses.adversarial import AdversarialConfig
-from ldm_ae.losses.equivariance import EquivarianceConfig
-from ldm_ae.losses.frequency import FrequencyConfig, frequency_terms
-from ldm_ae.losses.gram import gram_distance
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, to_rgb
-from ldm_ae.losses.reconstruction import l1, l2, logit_laplace, multi_scale
+from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
 from ldm_ae.losses.structural import WINDOW_SIZE, structural_loss
 from ldm_ae.losses.views import random_view
 from ldm_ae.models.outputs import Reconstruction
@@ -34,10 +31,6 @@ class LossConfig:
     perceptual_views: show the perceptual network both sides zoomed, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
-    gram_weight: of the distance between second moments of the same network's features.
-    multi_scale_weight: of the pixel term (l1 for logit_laplace) on images that are averaged over
-        2, 4, .. 2^multi_scale_levels pixels.
-    frequency: terms for fine detail. equivariance: of the latents to turns and scale.
     kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:
         `summed`, as LDM and the VAE literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
@@ -56,11 +49,6 @@ class LossConfig:
     perceptual_weight: float = 1.0
     perceptual_views: bool = False
     structural_weight: float = 0.0
-    gram_weight: float = 0.0
-    multi_scale_weight: float = 0.0
-    multi_scale_levels: int = 3
-    frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
-    equivariance: EquivarianceConfig = field(default_factory=EquivarianceConfig)
     kl_weight: float = 1e-6
     kl_units: Literal["summed", "mean"] = "summed"
     kl_warmup_steps: int = 0
@@ -77,8 +65,6 @@ class LossConfig:
             "reconstruction_weight",
             "perceptual_weight",
             "structural_weight",
-            "gram_weight",
-            "multi_scale_weight",
             "kl_weight",
             "kl_warmup_steps",
             "codebook_weight",
@@ -88,20 +74,11 @@ class LossConfig:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
-        if self.multi_scale_levels < 1:
-            raise UserError(f"loss.multi_scale_levels={self.multi_scale_levels}: use 1 or more")
-
-    @property
-    def needs_perceptual(self) -> bool:
-        """Whether a term in use is made of the perceptual network's features."""
-        return self.perceptual_weight > 0 or self.gram_weight > 0
 
     @property
     def smallest_image(self) -> int:
         """The least side, in pixels, that the pixel terms in use are defined for."""
-        levels = self.multi_scale_levels if self.multi_scale_weight > 0 else 0
-        window = WINDOW_SIZE if self.structural_weight > 0 else 1
-        return max(2**levels, window, self.frequency.smallest_image)
+        return WINDOW_SIZE if self.structural_weight > 0 else 1
 
 
 @dataclass(frozen=True)
@@ -172,23 +149,13 @@ class Objective:
         config = self.config
         pixel = self._pixel(images, output)
         yield config.reconstruction, config.reconstruction_weight, pixel
-        if config.multi_scale_weight > 0:
-            distance = l2 if config.reconstruction == "l2" else l1
-            value = multi_scale(distance, output.images, images, config.multi_scale_levels)
-            yield "multi_scale", config.multi_scale_weight, value
-        yield from frequency_terms(config.frequency, output.images, images)
         if config.structural_weight > 0:
             yield "structural", config.structural_weight, structural_loss(output.images, images)
         if self.perceptual is not None:
-            sides = (to_rgb(output.images), to_rgb(images))
-            features = self.perceptual.features(
-                *(random_view(*sides, step) if config.perceptual_views else sides)
-            )
-            if config.perceptual_weight > 0:
-                value = self.perceptual.distance(*features).mean()
-                yield "perceptual", config.perceptual_weight, value
-            if config.gram_weight > 0:
-                yield "gram", config.gram_weight, gram_distance(*features).mean()
+            sides = to_rgb(output.images), to_rgb(images)
+            if config.perceptual_views:
+                sides = random_view(*sides, step)
+            yield "perceptual", config.perceptual_weight, self.perceptual(*sides).mean()
 
     def _pixel(self, images: Tensor, output: Reconstruction) -> Tensor:
         if self.config.reconstruction == "logit_laplace":

@@ -1,7 +1,5 @@
 """Pixel terms: how unlikely an image is under the decoder's output, per image value."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,17 +19,6 @@ def l1(output: Tensor, images: Tensor) -> Tensor:
 def l2(output: Tensor, images: Tensor) -> Tensor:
     """(x - x')^2 of images (B, C, H, W), mean over all values."""
     return F.mse_loss(output, images)
-
-
-def multi_scale(
-    distance: Callable[[Tensor, Tensor], Tensor], output: Tensor, images: Tensor, levels: int
-) -> Tensor:
-    """Mean over k = 1..levels of `distance` between both sides averaged over 2^k x 2^k pixels."""
-    total = images.new_zeros(())
-    for _ in range(levels):
-        output, images = F.avg_pool2d(output, 2), F.avg_pool2d(images, 2)
-        total = total + distance(output, images)
-    return total / levels
 
 
 class _StraightThroughClamp(torch.autograd.Function):

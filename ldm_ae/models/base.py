@@ -1,6 +1,6 @@
 """What the families share: an encoder, a decoder, and the way images of any size pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -13,9 +13,6 @@ from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.settings import ModelSettings
 from ldm_ae.quantizers.base import Quantizer
-
-# Of latents (B, c, h, w), to another size perhaps; None leaves them as they are.
-LatentTransform = Callable[[Tensor], Tensor] | None
 
 
 def at_least_fp32(values: Tensor) -> Tensor:
@@ -151,9 +148,5 @@ class Autoencoder(nn.Module):
         return self.latent_channels / (self.image_channels * self.downsampling_factor**2)
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
-        """One training pass; keys int64 (B,) fix each image's noise.
-
-        The families without a codebook also take a `transform` of the latents (B, c, h, w), which
-        is applied before they are decoded.
-        """
+        """One training pass; keys int64 (B,) fix each image's noise."""
         raise AssertionError(f"{type(self).__name__} must define forward")

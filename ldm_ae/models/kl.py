@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae.errors import UserError
-from ldm_ae.models.base import Autoencoder, LatentTransform
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
@@ -107,13 +107,11 @@ class KLAutoencoder(Autoencoder):
             return state
         return with_log_variance(state, self.config.fixed_logvar)
 
-    def forward(
-        self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
-    ) -> Reconstruction:
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
         """Decode one sample, or the mode; penalty `kl`: nats, mean per latent element."""
         posterior = self.posterior(images)
         latents = posterior.sample(keys) if self.config.decodes == "sample" else posterior.mode()
-        decoded = self.decode_codes(latents if transform is None else transform(latents))
+        decoded = self.decode_codes(latents)
         return Reconstruction(decoded, latents, penalties={"kl": posterior.kl().mean()})
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ldm_ae.models.base import Autoencoder, LatentTransform
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR
 from ldm_ae.models.kl import with_log_variance, without_log_variance
@@ -59,11 +59,9 @@ class PlainAutoencoder(Autoencoder):
         """With the degenerate posterior that AutoencoderKL clamps to, sigma = 3e-7."""
         return with_log_variance(super().diffusers_state(), MIN_LOGVAR)
 
-    def forward(
-        self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
-    ) -> Reconstruction:
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
         """Decode the latents, rounded if the model has a rate (penalties `rate` and `bpp`)."""
         latents = self.features(images)
         codes, penalties = (latents, {}) if self.prior is None else self.prior(latents, keys)
-        decoded = self.decode_codes(codes if transform is None else transform(codes))
+        decoded = self.decode_codes(codes)
         return Reconstruction(decoded, latents, penalties)

@@ -14,7 +14,6 @@ from ldm_ae.losses.gan_losses import (
     discriminator_loss,
     generator_loss,
     lecam,
-    map_means,
     r1_penalty,
 )
 from ldm_ae.models.base import at_least_fp32
@@ -39,7 +38,7 @@ def adversarial_term(
     assert state.discriminator is not None
     config, critic = state.objective.config.adversarial, state.discriminator.module
     critic.requires_grad_(False)
-    loss = generator_loss(config.loss, _full_precision(critic(fake)))
+    loss = generator_loss(config.loss, at_least_fp32(critic(fake)))
     critic.requires_grad_(True)
     weight = torch.ones_like(loss)
     if config.adaptive:
@@ -67,21 +66,21 @@ def discriminator_step(state: TrainState, batches: list[Batch], fakes: list[Tens
     lr_factor = config.lr_factor(critic.num_updates)
     share = 1 / len(batches)
     evidence: list[Evidence] = []
-    means = torch.zeros(2, len(critic.real_anchor), device=fakes[0].device)  # (real | fake, M)
+    means = torch.zeros(2, device=fakes[0].device)  # of real and fake logits
     for i, (batch, fake) in enumerate(zip(batches, fakes, strict=True)):
         with state.syncing(trained.wrapped, last=i == len(batches) - 1):
             # Two passes: a batch norm must see the fakes as it does in the generator's step.
-            real_logits = _full_precision(trained.wrapped(batch.images))
-            fake_logits = _full_precision(trained.wrapped(fake))
+            real_logits = at_least_fp32(trained.wrapped(batch.images))
+            fake_logits = at_least_fp32(trained.wrapped(fake))
             loss, terms = _loss(critic, config, batch.images, real_logits, fake_logits)
             state.accelerator.backward(loss * share)
-        both = torch.stack([map_means(real_logits), map_means(fake_logits)]).detach()
+        both = torch.stack([real_logits.mean(), fake_logits.mean()]).detach()
         means += both * share
-        terms |= {"logits_real": both[0].mean(), "logits_fake": both[1].mean()}
+        terms |= {"logits_real": both[0], "logits_fake": both[1]}
         evidence.append(Evidence(batch, fake, terms))
     averages = checked_update(state, trained, evidence)
-    real_means, fake_means = sum_over_ranks(means) / world()[1]
-    critic.count_update(real_means, fake_means, config.lecam_decay)
+    real_mean, fake_mean = sum_over_ranks(means) / world()[1]
+    critic.count_update(real_mean, fake_mean, config.lecam_decay)
     norm = averages.pop("grad_norm")
     return {**averages, "discriminator_grad_norm": norm, "discriminator_lr_factor": lr_factor}
 
@@ -90,8 +89,8 @@ def _loss(
     critic: Critic,
     config: AdversarialConfig,
     images: Tensor,
-    real: list[Tensor],
-    fake: list[Tensor],
+    real: Tensor,
+    fake: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The discriminator's loss of one micro-batch, and its terms, unweighted and detached."""
     total = discriminator_loss(config.loss, real, fake)
@@ -109,7 +108,3 @@ def _loss(
             total = total + 0.5 * config.r1_weight * config.r1_every * term
         terms["r1"] = critic.last_r1
     return total, terms
-
-
-def _full_precision(logits: list[Tensor]) -> list[Tensor]:
-    return [at_least_fp32(part) for part in logits]

@@ -28,12 +28,11 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
     """
     loss = experiment.loss
     if loss.perceptual.net == "none":
-        for name in ("perceptual_weight", "gram_weight"):
-            if getattr(loss, name) > 0:
-                raise UserError(
-                    f"loss.{name}={getattr(loss, name)} with loss.perceptual.net=none: name a"
-                    " network, or set the weight to 0"
-                )
+        if loss.perceptual_weight > 0:
+            raise UserError(
+                f"loss.perceptual_weight={loss.perceptual_weight} with loss.perceptual.net=none:"
+                " name a network, or set the weight to 0"
+            )
         return None
     perceptual = build_perceptual(loss.perceptual).to(device)
     experiment.require_images_of(perceptual.network.min_size, perceptual.name)
@@ -54,8 +53,8 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     trained = _prepared(accelerator, generator, _optimizer(generator, config))
     discriminator = None
     if loss.adversarial.weight > 0:
-        discriminator = _build_discriminator(experiment, accelerator, perceptual)
-    used = perceptual if loss.needs_perceptual else None
+        discriminator = _build_discriminator(experiment, accelerator)
+    used = perceptual if loss.perceptual_weight > 0 else None
     return TrainState(
         config,
         accelerator,
@@ -86,11 +85,9 @@ def _optimizer(generator: Generator, config: TrainConfig) -> torch.optim.Optimiz
     return kind(groups, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _build_discriminator(
-    experiment: Experiment, accelerator: Accelerator, perceptual: PerceptualLoss | None
-) -> Trained[Critic]:
+def _build_discriminator(experiment: Experiment, accelerator: Accelerator) -> Trained[Critic]:
     config = experiment.loss.adversarial
-    critic = build_critic(config, experiment.data.channels, perceptual).to(accelerator.device)
+    critic = build_critic(config, experiment.data.channels).to(accelerator.device)
     optimizer = torch.optim.AdamW(
         critic.parameters(),
         lr=config.lr or experiment.train.lr,

@@ -1,7 +1,7 @@
 """The whole of an experiment: model, data, losses and training, as one config."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.data.config import DataConfig
@@ -12,7 +12,6 @@ from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
 from ldm_ae.models.build import ModelConfig
 from ldm_ae.models.discrete import current_section
 from ldm_ae.train.non_finite import NonFinitePolicy
-from ldm_ae.train.stages import Stage, require_growing
 
 LearningRateSchedule = Literal["constant", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -50,7 +49,6 @@ class TrainConfig:
     trackers: `tensorboard` (files under run_dir), `wandb` (its own package; WANDB_MODE=offline
         keeps everything under run_dir), both or none.
     frechet: a Fréchet distance at each validation, off without its network's weights.
-    progressive: stages of smaller crops before those of data.size, low resolution first.
     freeze_encoder: train the decoder of model.init_from alone; latents, and their scaling, stay
         bit for bit what they were.
     device: `auto` takes a GPU where there is one.
@@ -82,7 +80,6 @@ class TrainConfig:
     best_metric: str | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     frechet: FrechetConfig = field(default_factory=FrechetConfig)
-    progressive: tuple[Stage, ...] = ()
     freeze_encoder: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -103,6 +100,27 @@ class TrainConfig:
             raise UserError(f"train.ema_decay={self.ema_decay}: use a value in [0, 1)")
 
 
+# Switches that are gone, with the value that each had where it was off.
+REMOVED: dict[str, Any] = {
+    "loss.gram_weight": 0.0,
+    "loss.multi_scale_weight": 0.0,
+    "loss.multi_scale_levels": 3,
+    "loss.frequency.haar_weight": 0.0,
+    "loss.frequency.haar_levels": 2,
+    "loss.frequency.haar_bands": (1.0, 1.0, 1.0),
+    "loss.frequency.focal_weight": 0.0,
+    "loss.frequency.focal_alpha": 1.0,
+    "loss.frequency.high_pass_weight": 0.0,
+    "loss.frequency.high_pass_sigma": 1.0,
+    "loss.equivariance.probability": 0.0,
+    "loss.equivariance.min_scale": 0.25,
+    "loss.equivariance.rotate": True,
+    "loss.adversarial.discriminator": "patch",
+    "loss.adversarial.num_scales": 3,
+    "train.progressive": (),
+}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What a file under ldm_ae/configs/ describes.
@@ -116,6 +134,8 @@ class Experiment:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     scaling: LatentScaling | None = None
+
+    removed: ClassVar[dict[str, Any]] = REMOVED
 
     @staticmethod
     def upgrade(content: dict[str, Any]) -> dict[str, Any]:
@@ -134,13 +154,12 @@ class Experiment:
                 f"data.channels={self.data.channels} but model.coder.image_channels="
                 f"{self.model.coder.image_channels}: make them equal"
             )
-        require_growing(self.train.progressive, self.data.size, factor)
         adversarial = self.loss.adversarial
         if adversarial.weight > 0:
             self.require_images_of(
                 adversarial.smallest_image,
                 f"a discriminator with loss.adversarial.num_layers={adversarial.num_layers}",
-                ", or fewer layers (or num_scales)",
+                ", or fewer layers",
             )
         self.require_images_of(self.loss.smallest_image, "the pixel terms of loss")
         self._require_family()
@@ -152,29 +171,14 @@ class Experiment:
             )
         self._require_best_metric()
 
-    @property
-    def smallest_image(self) -> int:
-        """The least side, in pixels, of the images that losses see."""
-        size = min([self.data.size, *(stage.size for stage in self.train.progressive)])
-        factor = self.model.coder.downsampling_factor
-        return self.loss.equivariance.smallest_image(size, factor)
-
     def require_images_of(self, side: int, what: str, remedy: str = "") -> None:
         """Raise UserError if losses see images with sides below `side`, which `what` needs."""
-        smallest = self.smallest_image
-        if smallest < side:
-            found = f"data.size={self.data.size}"
-            if smallest < self.data.size:
-                found += f", {smallest} after train.progressive and loss.equivariance,"
-            raise UserError(f"{found} is too small for {what}: use {side} or more{remedy}")
+        if self.data.size < side:
+            raise UserError(
+                f"data.size={self.data.size} is too small for {what}: use {side} or more{remedy}"
+            )
 
     def _require_family(self) -> None:
-        if self.loss.equivariance.probability > 0 and self.model.codebook is not None:
-            raise UserError(
-                f"loss.equivariance.probability={self.loss.equivariance.probability} with"
-                f" model.kind={self.model.kind}: only latents without a codebook are transformed;"
-                " use 0"
-            )
         if self.train.freeze_encoder and self.model.init_from is None:
             raise UserError(
                 "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl"

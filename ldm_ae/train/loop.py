@@ -22,7 +22,6 @@ from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
-from ldm_ae.train.stages import staged_batches
 from ldm_ae.train.start import require_one_start, starting_point
 from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
@@ -108,9 +107,7 @@ def _run_updates(
     """All updates from `progress` on, with what is due between them; returns where they ended and
     closes the log."""
     config = state.config
-    batches = staged_batches(
-        loader, config.progressive, config.accumulation, progress.step, progress.images_seen
-    )
+    batches = loader.batches(progress.images_seen)
     seen = config.batch_size * config.accumulation * loader.world_size  # in an update
     scores: dict[str, Any] | None = None
     with StopRequest() as stop:
@@ -118,8 +115,6 @@ def _run_updates(
             with log.waiting_for_data():
                 micro_batches = [next(batches) for _ in range(config.accumulation)]
             terms = train_step(state, micro_batches, progress.step)
-            if config.progressive:
-                terms["crop_size"] = micro_batches[0].images.shape[-1]
             position = progress.images_seen + seen
             progress = Progress(progress.step + 1, position, loader.num_images, config.seed)
             log.advance(seen, micro_batches, state.guard.take_notes())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ldm_ae.losses.critic import Critic
 from ldm_ae.losses.objective import LossConfig, Objective
 from ldm_ae.losses.perceptual import PerceptualLoss
-from ldm_ae.models.base import Autoencoder, LatentTransform
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.train.config import TrainConfig
 from ldm_ae.train.ema import WeightAverage
@@ -32,12 +32,9 @@ class Generator(nn.Module):
             torch.tensor(loss.log_variance_init), requires_grad=loss.learn_log_variance
         )
 
-    def forward(
-        self, images: Tensor, keys: Tensor | None = None, transform: LatentTransform = None
-    ) -> Reconstruction:
-        if transform is None:
-            return self.autoencoder(images, keys)
-        return self.autoencoder(images, keys, transform)
+    def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
+        output: Reconstruction = self.autoencoder(images, keys)
+        return output
 
 
 @dataclass(frozen=True)

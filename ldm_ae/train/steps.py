@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.losses.equivariance import Transform, draw_transform, transformed
 from ldm_ae.noise import mix
 from ldm_ae.train.adversarial import adversarial_term, discriminator_step, generator_factor
 from ldm_ae.train.config import LearningRateSchedule
@@ -93,50 +92,35 @@ def learning_rate_factor(
 
 def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
     """Both networks' updates, unless the guard skips them."""
-    guard, equivariance = state.guard, state.objective.config.equivariance
-    transform = draw_transform(equivariance, state.config.seed, step)
-    targets = transformed(batches, transform, state.autoencoder.downsampling_factor)
+    guard = state.guard
     factor = generator_factor(state, step)
     codes = quantizer_state(state.autoencoder.quantizer) if guard.policy == "skip" else {}
     terms: Terms = {}
     try:
-        terms, fakes = _generator_step(state, batches, targets, transform, step, factor)
+        terms, fakes = _generator_step(state, batches, step, factor)
         codes = {}  # the update is made, and what the forward pass moved stays with it
         if factor is not None:
-            terms |= discriminator_step(state, targets, fakes)
+            terms |= discriminator_step(state, batches, fakes)
         guard.num_in_a_row = 0
     except NonFiniteError as error:
         guard.skip(error)
         restore_quantizer(state.autoencoder.quantizer, codes)
-    if equivariance.probability > 0:
-        terms["equivariance"] = float(transform is not None)
     if guard.policy == "skip":
         terms["skipped_updates"] = guard.num_skipped
     return terms
 
 
 def _generator_step(
-    state: TrainState,
-    batches: list[Batch],
-    targets: list[Batch],
-    transform: Transform | None,
-    step: int,
-    factor: float | None,
+    state: TrainState, batches: list[Batch], step: int, factor: float | None
 ) -> tuple[Terms, list[Tensor]]:
-    """targets: what the transformed latents of the batches should decode to.
-
-    factor: of the adversarial term; None and 0 leave it out, None needs no fakes either.
-    """
+    """factor: of the adversarial term; None and 0 leave it out, None needs no fakes either."""
     evidence: list[Evidence] = []
     fakes: list[Tensor] = []
     generator, share = state.generator, 1 / len(batches)
-    latents = None if transform is None else transform.latents
-    for i, (batch, target) in enumerate(zip(batches, targets, strict=True)):
+    for i, batch in enumerate(batches):
         with state.syncing(generator.wrapped, last=i == len(batches) - 1):
-            output = generator.wrapped(
-                batch.images, noise_keys(batch.keys, state.config.seed), latents
-            )
-            losses = state.objective(target.images, output, generator.module.log_variance, step)
+            output = generator.wrapped(batch.images, noise_keys(batch.keys, state.config.seed))
+            losses = state.objective(batch.images, output, generator.module.log_variance, step)
             total, terms = losses.total, losses.terms
             if factor:
                 term, logs = adversarial_term(state, output.images, losses.reconstruction, factor)

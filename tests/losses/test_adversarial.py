@@ -15,7 +15,6 @@ from ldm_ae.losses.adversarial import AdversarialConfig
         ("r1_weight", -0.1),
         ("r1_every", 0),
         ("num_layers", 0),
-        ("num_scales", 0),
         ("base_channels", 6),
         ("lr", 0),
         ("lecam_decay", 1),

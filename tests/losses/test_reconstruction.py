@@ -1,6 +1,6 @@
 import torch
 
-from ldm_ae.losses.reconstruction import LOGIT_EPS, l1, l2, logit_laplace, multi_scale
+from ldm_ae.losses.reconstruction import LOGIT_EPS, l1, l2, logit_laplace
 
 
 def test_l1_and_l2_are_means_over_all_values() -> None:
@@ -41,21 +41,3 @@ def test_an_output_beyond_the_limit_finds_its_way_back() -> None:
     (gradient,) = torch.autograd.grad(loss, output)
     assert torch.isfinite(gradient).all()
     assert gradient[0, 0, 0, 0] > 0 > gradient[0, 0, 0, 1]
-
-
-def test_multi_scale_by_hand() -> None:
-    output, images = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
-    output[..., 0, 0], output[..., 0, 1] = 3.0, -1.0
-    # Blocks of 2: one of 0.5 among four. Blocks of 4: 0.125.
-    assert float(multi_scale(l1, output, images, 1)) == 0.125
-    assert float(multi_scale(l1, output, images, 2)) == 0.125
-    assert float(multi_scale(l2, output, images, 2)) == (0.25 / 4 + 1 / 64) / 2
-
-
-def test_multi_scale_is_blind_to_detail_within_its_blocks() -> None:
-    images = torch.rand(1, 3, 8, 8)
-    shuffled = images.view(1, 3, 4, 2, 4, 2).flip(3, 5).reshape(1, 3, 8, 8)
-    assert float(multi_scale(l1, shuffled, images, 2)) < 1e-6
-    shuffled.requires_grad_()
-    multi_scale(l1, shuffled, images + 1, 2).backward()
-    assert float(shuffled.grad.abs().min()) > 0

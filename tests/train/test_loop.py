@@ -2,11 +2,14 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,10 @@ from safetensors.torch import load_file
 import ldm_ae
 import ldm_ae.train.loop as loop
 from ldm_ae import config
+from ldm_ae.data import tars
+from ldm_ae.data.images import to_float, to_uint8
+from ldm_ae.data.opening import open_data
+from ldm_ae.data.validation import validation_images
 from ldm_ae.files import write_through
 from ldm_ae.quantizers.build import QUANTIZERS
 from ldm_ae.train.checkpoint import save_checkpoint
@@ -67,13 +74,21 @@ def test_every_family_trains_exports_and_loads(name: str, make_experiment) -> No
         "step-00000004",
     ]
     (line,) = (run / "validation.jsonl").read_text().splitlines()
-    assert json.loads(line)["psnr"] > 3
+    scores = json.loads(line)
     assert (run / "previews" / "step-00000004.png").is_file()
     assert list((run / "tensorboard").rglob("events*"))
     model = ldm_ae.load(export)
     channels = experiment.data.channels
     with torch.no_grad():
         assert model.reconstruct(torch.zeros(1, channels, 9, 11)).shape == (1, channels, 9, 11)
+        held_out = [image for _, image in validation_images(open_data(experiment.data))]
+        ours = [_psnr(to_uint8(model.reconstruct(to_float(x[None])))[0], x) for x in held_out]
+    # What was measured is what was exported.
+    assert scores["psnr"] == pytest.approx(sum(ours) / 2, abs=0.05)
+
+
+def _psnr(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return 10 * math.log10(255**2 / float((ours.double() - theirs.double()).square().mean()))
 
 
 def final_weights(experiment: Experiment) -> dict[str, dict[str, torch.Tensor]]:
@@ -157,6 +172,23 @@ def test_broken_images_are_skipped_and_named_once(make_experiment, photos: Path,
     train(make_experiment("train.steps=8", "data.validation_count=0"))
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count("skipped broken.png") == 1
+
+
+def test_shards_are_indexed_once_in_a_whole_run(make_experiment, photos, tmp_path, monkeypatch):
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w") as file:
+        for path in sorted(photos.iterdir()):
+            file.add(path, path.name)
+    indexed: list[str] = []
+    index = tars.index_tar
+
+    def counted(path: str, *settings: Any) -> tars.TarShard:
+        indexed.append(path)
+        return index(path, *settings)
+
+    monkeypatch.setattr(tars, "index_tar", counted)
+    train(make_experiment("data.kind=tar", f"data.path={shard}", "train.steps=2"))
+    assert indexed == [str(shard)]
 
 
 def test_the_best_is_saved_at_once_and_can_be_exported(

@@ -33,7 +33,7 @@ FAMILIES = {
     "vq with every adversarial option": [
         20,
         VQ,
-        f"loss.adversarial={{{GAME}, num_layers: 1, discriminator: multiscale, num_scales: 2,"
+        f"loss.adversarial={{{GAME}, num_layers: 1,"
         " spectral_norm: true, loss: non_saturating, lecam_weight: 0.1, r1_weight: 10,"
         " r1_every: 3}",
         "train.non_finite=skip",
