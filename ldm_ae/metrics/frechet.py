@@ -8,6 +8,7 @@ within one setting, and beside the distance of two sets that are alike (the floo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +26,10 @@ class FrechetConfig:
 
 @dataclass(frozen=True)
 class FeatureMoments:
-    """count: n. total: sum of features (d,). products: sum of outer products (d, d). float64."""
+    """count: n. total: sum of features (d,). products: sum of outer products (d, d). float64.
+
+    What is computed of them is kept: one set of originals is compared with many others.
+    """
 
     count: int
     total: Tensor
@@ -42,15 +46,24 @@ class FeatureMoments:
             self.count + other.count, self.total + other.total, self.products + other.products
         )
 
+    @cached_property
     def mean(self) -> Tensor:
         return self.total / self.count
 
+    @cached_property
     def covariance(self) -> Tensor:
         """(d, d), with n - 1. Raises UserError for fewer than two samples."""
         if self.count < 2:
             raise UserError(f"a covariance needs 2 or more images; got {self.count}")
-        mean = self.mean()
-        return (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+        outer = torch.outer(self.mean, self.mean)
+        return (self.products - self.count * outer) / (self.count - 1)
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The covariance's square root (d, d), symmetric."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+        return root
 
 
 def frechet_distance(first: FeatureMoments, second: FeatureMoments) -> float:
@@ -59,11 +72,8 @@ def frechet_distance(first: FeatureMoments, second: FeatureMoments) -> float:
     tr (S1 S2)^(1/2) is the sum of the roots of the eigenvalues of S1^(1/2) S2 S1^(1/2), which is
     symmetric: no complex numbers arise. Raises UserError for fewer than two samples.
     """
-    s1, s2 = first.covariance(), second.covariance()
-    values, vectors = torch.linalg.eigh(s1)
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    middle = root @ s2 @ root
-    eigenvalues = torch.linalg.eigvalsh((middle + middle.T) / 2)
-    gap = (first.mean() - second.mean()).square().sum()
-    trace = s1.trace() + s2.trace() - 2 * eigenvalues.clamp_min(0).sqrt().sum()
+    middle = first.root @ second.covariance @ first.root
+    both = torch.linalg.eigvalsh((middle + middle.T) / 2).clamp_min(0).sqrt().sum()
+    gap = (first.mean - second.mean).square().sum()
+    trace = first.covariance.trace() + second.covariance.trace() - 2 * both
     return float(gap + trace)

@@ -35,10 +35,18 @@ def test_against_the_eigenvalues_of_the_product() -> None:
     assert found == pytest.approx(float(expected), rel=1e-8)
 
 
+def test_the_root_of_what_many_are_compared_with_is_taken_once(monkeypatch) -> None:
+    first, *others = (FeatureMoments.of(torch.randn(9, 4)) for _ in range(3))
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(1) or eigh(x))
+    assert frechet_distance(first, others[0]) != frechet_distance(first, others[1])
+    assert len(calls) == 1
+
+
 def test_moments_add_up_and_are_those_of_numpy() -> None:
     features = torch.randn(30, 4)
     parts = FeatureMoments.of(features[:7]) + FeatureMoments.of(features[7:])
-    torch.testing.assert_close(parts.mean(), features.double().mean(0))
-    torch.testing.assert_close(parts.covariance(), torch.cov(features.double().T))
+    torch.testing.assert_close(parts.mean, features.double().mean(0))
+    torch.testing.assert_close(parts.covariance, torch.cov(features.double().T))
     with pytest.raises(ValueError, match="2 or more images; got 1"):
-        FeatureMoments.of(features[:1]).covariance()
+        FeatureMoments.of(features[:1]).covariance  # noqa: B018
