@@ -31,16 +31,23 @@ def test_every_script_explains_itself(script: str, capsys: pytest.CaptureFixture
     assert "usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("kind", "name"), [("kl", "kl"), ("plain", "plain"), ("discrete", "vq")])
+@pytest.mark.parametrize(
+    ("script", "own", "other", "kinds"),
+    [
+        ("train_kl_ae.py", "kl_f8_small", "plain_f8_small", "kind plain, this script trains kl"),
+        ("train_plain_ae.py", "plain_f8_small", "kl_f8", "kind kl, this script trains plain"),
+        ("train_vq_ae.py", "vq_f8_small", "dvae_f8_small", "kind gumbel, this script trains vq"),
+        ("train_dvae.py", "dvae_f8_small", "vq_f8", "kind vq, this script trains gumbel"),
+    ],
+)
 def test_a_training_script_takes_its_own_kind(
-    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script: str, own: str, other: str, kinds: str, tmp_path: Path, capsys
 ) -> None:
-    other, data = "vq_f8" if name == "kl" else "kl_f8", f"data.path={tmp_path / 'nowhere'}"
-    script = f"train_{name}_ae.py"
-    assert run(script, "--config", f"{name}_f8_small", data, "train.device=cpu") == 2
+    data = f"data.path={tmp_path / 'nowhere'}"
+    assert run(script, "--config", own, data, "train.device=cpu") == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
     assert run(script, "--config", other, data) == 2
-    assert f"not the one for {kind}" in capsys.readouterr().err
+    assert kinds in capsys.readouterr().err
 
 
 def test_a_mistake_ends_a_process_with_2_and_one_line(tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume",
         help="`latest`; `auto` (the latest if there is one); or a checkpoint's name or path",
     )
-    parser.add_argument("--kind", help="refuse configs of other models than this kind")
+    parser.add_argument(
+        "--kind",
+        help="refuse other models than this kind, or this kind of codebook",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key.subkey=value")
 
 
@@ -47,9 +50,11 @@ def run(arguments: argparse.Namespace) -> int | None:
 
 
 def _require_kind(experiment: Experiment, arguments: argparse.Namespace) -> None:
-    kind = experiment.model.kind
+    codebook = experiment.model.codebook
+    kind = experiment.model.kind if codebook is None else codebook.kind
     if arguments.kind not in (None, kind):
+        codes = "" if codebook is None else f" with a codebook of kind {kind}"
         raise UserError(
-            f"config {arguments.config} describes a model of kind {kind}: use the script that"
-            f" trains those, not the one for {arguments.kind}, or `ldm-ae train`"
+            f"config {arguments.config} describes a model of kind {experiment.model.kind}{codes},"
+            f" this script trains {arguments.kind}: use `ldm-ae train`, which trains all"
         )
