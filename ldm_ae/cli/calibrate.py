@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from ldm_ae.cli.options import add_bounds, add_model_options, model_options
-from ldm_ae.codec.codec import model_digest
+from ldm_ae.codec.digest import model_digests
 from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
@@ -57,10 +57,11 @@ def _keep_earlier(model: Autoencoder, prior: Prior, folder: Path) -> Path | None
     """A copy of a prior that is about to be replaced, under the digest its files carry: without
     it nothing would ever decode them again. None if there is nothing to keep."""
     try:
-        digest = model_digest(model, load_prior(folder))
+        earlier = load_prior(folder)
     except UserError:  # there is none, or none that can be used
         return None
-    if digest == model_digest(model, prior):
+    digest, new_digest = model_digests(model, [earlier, prior])
+    if digest == new_digest:
         return None
     kept = earlier_prior(folder, digest)
     with replacing(kept) as aside:

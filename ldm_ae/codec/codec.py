@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,20 +10,18 @@ import torch
 from PIL import Image
 
 from ldm_ae.codec.contents import LAGRANGIAN, Content
+from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
 from ldm_ae.codec.priors.base import Prior
-from ldm_ae.codec.priors.file import earlier_prior, load_prior, update_digest, update_with_array
+from ldm_ae.codec.priors.file import earlier_prior, load_prior
 from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 
 DEFAULT_QUALITY = 40
 Picture = np.ndarray | Image.Image | str | Path
-
-# What turns symbols into a picture; the encoder may differ, its files decode all the same.
-_DECODING = ("decoder.", "post_quant_conv.", "quantize.")
 
 
 @dataclass(frozen=True)
@@ -248,15 +245,3 @@ class Codec:
             colour = np.broadcast_to(planes.colour, (*pixels.shape[:2], 3))
             return Planes(join(Planes(colour, alpha)), None)
         return planes
-
-
-def model_digest(model: Autoencoder, prior: Prior) -> bytes:
-    """Eight bytes that stand for all that turns a file into a picture: SHA-256 over the decoder's,
-    post_quant_conv's and codebook's weights, as an export has them, in order of name, and the
-    prior."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.diffusers_state().items()):
-        if name.startswith(_DECODING):
-            update_with_array(digest, name, value.to("cpu", torch.float32).numpy())
-    update_digest(digest, prior)
-    return digest.digest()[: container.DIGEST_BYTES]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_ae.codec.codec import Codec, model_digest
+from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.fitting.calibrate import calibrate
 from ldm_ae.codec.format.ladder import step
 from ldm_ae.codec.priors.file import earlier_prior, save_prior

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import ldm_ae
-from ldm_ae.codec.codec import Codec, model_digest
+from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.fitting.fit import fit_prior
 from ldm_ae.convert.agreement import compare
 from ldm_ae.export.export import export

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -71,18 +70,3 @@ def load_prior(folder: Path, name: str = PRIOR_FILE) -> Prior:
         return PRIORS[kind].from_arrays(arrays)
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
-
-
-def update_digest(digest: hashlib._Hash, prior: Prior) -> None:
-    """Add a prior to a digest: its name, then each array in order of name as name, type, shape
-    and little-endian bytes."""
-    digest.update(prior.name.encode())
-    for name, value in sorted(prior.to_arrays().items()):
-        update_with_array(digest, name, value)
-
-
-def update_with_array(digest: hashlib._Hash, name: str, value: np.ndarray) -> None:
-    """Add `name|type|1x2x3|` and the values, little-endian in C order, to a digest."""
-    shape = "x".join(map(str, value.shape))
-    digest.update(f"|{name}|{value.dtype.name}|{shape}|".encode())
-    digest.update(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<")).data)

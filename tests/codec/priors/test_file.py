@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ldm_ae.codec.digest import update_digest
 from ldm_ae.codec.fitting.counts import fit_factorised, fit_index_counts
 from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
-from ldm_ae.codec.priors.file import PRIOR_FILE, load_prior, save_prior, update_digest
+from ldm_ae.codec.priors.file import PRIOR_FILE, load_prior, save_prior
 
 
 @pytest.fixture(scope="module")
