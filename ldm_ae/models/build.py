@@ -21,8 +21,3 @@ MODELS: dict[type[ModelSettings], type[Autoencoder]] = {
 def build_model(config: ModelSettings) -> Autoencoder:
     """A model with random weights, drawn from torch's global generator."""
     return MODELS[type(config)](config)  # type: ignore[call-arg]
-
-
-def count_parameters(model: Autoencoder) -> int:
-    """Parameters that diffusers' class of the same shape has, too."""
-    return sum(parameter.numel() for parameter in model.parameters())
