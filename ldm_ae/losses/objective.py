@@ -18,6 +18,7 @@ from ldm_ae.losses.adversarial import AdversarialConfig
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, to_rgb
 from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
 from ldm_ae.losses.structural import WINDOW_SIZE, structural_loss
+from ldm_ae.losses.texture import texture_distance
 from ldm_ae.losses.views import random_view
 from ldm_ae.models.outputs import Reconstruction
 
@@ -31,6 +32,7 @@ class LossConfig:
     perceptual_views: show the perceptual network both sides zoomed, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
+    texture_weight: of the distance between local moments of the perceptual network's features.
     kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:
         `summed`, as LDM and the VAE literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
@@ -49,6 +51,7 @@ class LossConfig:
     perceptual_weight: float = 1.0
     perceptual_views: bool = False
     structural_weight: float = 0.0
+    texture_weight: float = 0.0
     kl_weight: float = 1e-6
     kl_units: Literal["summed", "mean"] = "summed"
     kl_warmup_steps: int = 0
@@ -65,6 +68,7 @@ class LossConfig:
             "reconstruction_weight",
             "perceptual_weight",
             "structural_weight",
+            "texture_weight",
             "kl_weight",
             "kl_warmup_steps",
             "codebook_weight",
@@ -74,6 +78,11 @@ class LossConfig:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
+
+    @property
+    def needs_perceptual(self) -> bool:
+        """Whether a term in use is made of the perceptual network's features."""
+        return max(self.perceptual_weight, self.texture_weight) > 0
 
     @property
     def smallest_image(self) -> int:
@@ -155,7 +164,12 @@ class Objective:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:
                 sides = random_view(*sides, step)
-            yield "perceptual", config.perceptual_weight, self.perceptual(*sides).mean()
+            features = self.perceptual.features(*sides)
+            if config.perceptual_weight > 0:
+                value = self.perceptual.distance(*features).mean()
+                yield "perceptual", config.perceptual_weight, value
+            if config.texture_weight > 0:
+                yield "texture", config.texture_weight, texture_distance(*features)
 
     def _pixel(self, images: Tensor, output: Reconstruction) -> Tensor:
         if self.config.reconstruction == "logit_laplace":

@@ -4,6 +4,8 @@ A generator finds patterns that one network does not see. Where both sides are s
 resized, turned and recoloured at random, such a pattern would have to hide from every view.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,11 @@ _STREAM = 0x56494557  # apart from the noise of images
 _GREATEST_ZOOM = 1.4  # and its inverse
 _GREATEST_SHIFT = 8  # pixels
 _COLOUR = 0.15
+
+
+def smallest_image(side: int) -> int:
+    """The least side of an image whose views all have at least `side` pixels."""
+    return math.ceil((side + _GREATEST_SHIFT - 1) * _GREATEST_ZOOM)
 
 
 def random_view(output: Tensor, images: Tensor, step: int) -> tuple[Tensor, Tensor]:

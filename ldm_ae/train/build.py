@@ -10,6 +10,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.losses.critic import Critic, build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
+from ldm_ae.losses.views import smallest_image
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.initial import initial_model
@@ -28,14 +29,18 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
     """
     loss = experiment.loss
     if loss.perceptual.net == "none":
-        if loss.perceptual_weight > 0:
-            raise UserError(
-                f"loss.perceptual_weight={loss.perceptual_weight} with loss.perceptual.net=none:"
-                " name a network, or set the weight to 0"
-            )
+        for name in ("perceptual_weight", "texture_weight"):
+            if getattr(loss, name) > 0:
+                raise UserError(
+                    f"loss.{name}={getattr(loss, name)} with loss.perceptual.net=none: name a"
+                    " network, or set the weight to 0"
+                )
         return None
     perceptual = build_perceptual(loss.perceptual).to(device)
-    experiment.require_images_of(perceptual.network.min_size, perceptual.name)
+    side = perceptual.network.min_size
+    if loss.perceptual_views:
+        side = smallest_image(side)
+    experiment.require_images_of(side, perceptual.name)
     return perceptual
 
 
@@ -54,7 +59,7 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     discriminator = None
     if loss.adversarial.weight > 0:
         discriminator = _build_discriminator(experiment, accelerator)
-    used = perceptual if loss.perceptual_weight > 0 else None
+    used = perceptual if loss.needs_perceptual else None
     return TrainState(
         config,
         accelerator,

@@ -48,13 +48,15 @@ def test_perceptual_term_alone_moves_the_decoder_and_the_encoder() -> None:
         assert float(part.weight.grad.abs().max()) > 0
 
 
-def test_the_structural_term_is_weighed_named_and_differentiable() -> None:
+@pytest.mark.parametrize("name", ["structural", "texture"])
+def test_each_further_term_is_weighed_named_and_differentiable(name: str) -> None:
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     output = Reconstruction((torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_(), images)
-    config = LossConfig(reconstruction_weight=0.0, perceptual_weight=0.0, structural_weight=0.5)
-    losses = Objective(config, None, 1.0)(images, output, torch.tensor(0.0), step=0)
-    assert set(losses.terms) == {"loss", "l1", "structural"}
-    torch.testing.assert_close(losses.total.detach(), 0.5 * losses.terms["structural"])
+    off = {"reconstruction_weight": 0.0, "perceptual_weight": 0.0}
+    ours = objective(**off, **{f"{name}_weight": 0.5})
+    losses = ours(images, output, torch.tensor(0.0), step=0)
+    assert set(losses.terms) == {"loss", "l1", name}
+    torch.testing.assert_close(losses.total.detach(), 0.5 * losses.terms[name])
     torch.testing.assert_close(losses.reconstruction, losses.total)
     losses.total.backward()
     assert float((output.images.grad != 0).double().mean()) > 0.5
@@ -69,7 +71,7 @@ def test_terms_that_are_off_are_not_computed(monkeypatch: pytest.MonkeyPatch) ->
     def never(*_: object) -> None:
         raise AssertionError("computed although off")
 
-    for name in ("structural_loss", "random_view"):
+    for name in ("structural_loss", "random_view", "texture_distance"):
         monkeypatch.setattr(f"ldm_ae.losses.objective.{name}", never)
     images = torch.zeros(1, 3, 32, 32)
     losses = objective()(images, Reconstruction(images, images), torch.tensor(0.0), step=0)

@@ -1,6 +1,6 @@
 import torch
 
-from ldm_ae.losses.views import random_view
+from ldm_ae.losses.views import random_view, smallest_image
 
 
 def test_both_sides_get_one_view_that_follows_from_the_step() -> None:
@@ -28,3 +28,9 @@ def test_gradient_passes() -> None:
     a, b = random_view(x, torch.zeros(1, 3, 32, 32), step=1)
     (a - b).square().mean().backward()
     assert float(x.grad.abs().max()) > 0
+
+
+def test_no_view_is_smaller_than_was_promised() -> None:
+    images = torch.zeros(1, 3, smallest_image(17), smallest_image(17))
+    sides = {min(random_view(images, images, step)[0].shape[2:]) for step in range(300)}
+    assert min(sides) in (17, 18) and max(sides) > 30

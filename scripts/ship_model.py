@@ -1,0 +1,93 @@
+"""Put an export into the package as one of its models, such as codec-1.
+
+    python scripts/ship_model.py runs/codec/export codec-1 --about about.md
+
+The weights are rounded to fp16. A version that is there is never replaced, since files were written
+with it. ABOUT is Markdown that the model's card gets in front of its tables: what it was trained
+on, with its terms, by which commands, and what was measured.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from ldm_ae import zoo
+from ldm_ae.bench.command import one_line_errors
+from ldm_ae.codec.priors.file import PRIOR_FILE
+from ldm_ae.convert.load import STEM
+from ldm_ae.errors import UserError
+from ldm_ae.export.export import FILES, STATISTICS
+from ldm_ae.pretrained import load_codec
+
+# Keys of the training's config that say where something lay on the machine it ran on.
+PLACES = ("path", "validation_path", "weights", "run_dir", "init_from")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("export", type=Path)
+    parser.add_argument("name", help="NAME-VERSION")
+    parser.add_argument("--about", type=Path, required=True)
+    arguments = parser.parse_args()
+    with one_line_errors():
+        folder = ship(arguments.export, arguments.name, arguments.about.read_text("utf-8"))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size} bytes")
+
+
+def ship(export: Path, name: str, about: str) -> Path:
+    """Raises UserError for a name without a version, one that is taken, and no export."""
+    folder = zoo.FOLDER / name
+    if not re.fullmatch(r"[a-z][a-z0-9]*-[1-9][0-9]*", name):
+        raise UserError(f"{name}: name it NAME-VERSION, such as codec-1")
+    if folder.exists():
+        raise UserError(f"{folder} exists: files may have been written with it; raise the version")
+    missing = [file for file in FILES if not (export / file).is_file()]
+    if missing:
+        raise UserError(f"{export} is no export: it has no {', '.join(missing)}")
+    folder.mkdir(parents=True)
+    for file in ("config.json", STATISTICS, PRIOR_FILE):
+        shutil.copyfile(export / file, folder / file)
+    weights = load_file(export / f"{STEM}.safetensors")
+    halves = {key: value.to(torch.float16).contiguous() for key, value in weights.items()}
+    save_file(halves, folder / f"{STEM}.safetensors", {"format": "pt"})
+    config = yaml.safe_load((export / "training_config.yaml").read_text("utf-8"))
+    text = yaml.safe_dump(without_places(config), sort_keys=False)
+    (folder / "training_config.yaml").write_text(text, "utf-8")
+    card = (export / "README.md").read_text("utf-8").replace("path/to/this/folder", zoo_path(name))
+    (folder / "README.md").write_text(card.replace("## Use\n", f"{about.strip()}\n\n## Use\n"))
+    remember(name, load_codec(folder).digest)
+    return folder
+
+
+def zoo_path(name: str) -> str:
+    return f"ldm_ae/weights/zoo/{name}"
+
+
+def without_places(content: Any) -> Any:
+    """The config with the last part of each path alone."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: Path(value).name if key in PLACES and isinstance(value, str) else without_places(value)
+        for key, value in content.items()
+    }
+
+
+def remember(name: str, digest: bytes) -> None:
+    path = zoo.FOLDER / zoo.DIGESTS
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(known | {digest.hex(): name}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
