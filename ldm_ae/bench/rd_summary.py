@@ -109,7 +109,9 @@ def trained_on(folder: Path) -> list[str] | None:
     if not path.is_file():
         return None
     loss = read_yaml(path).get("loss", {})
-    weights = [float(loss.get(name, 0)) for name in ("perceptual_weight", "gram_weight")]
+    weights = [
+        float(loss.get(name, 0)) for name in ("perceptual_weight", "texture_weight", "gram_weight")
+    ]
     net = loss.get("perceptual", {}).get("net")
     return [OF_NETWORK[net]] if any(weights) and net in OF_NETWORK else []
 

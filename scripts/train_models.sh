@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Train the package's small models from nothing, in pieces that resume.
+#
+#     scripts/train_models.sh PHOTOS VALIDATION OUT [OVERRIDE ...]
+#
+# PHOTOS and VALIDATION are folders of pictures; VALIDATION is never trained on. Each call works for
+# MINUTES (8 by default) at most and exits with 75 while there is more to do: call it again, or
+#
+#     until scripts/train_models.sh photos held_out runs/models; do [ $? = 75 ] || break; done
+#
+# OVERRIDEs such as train.batch_size=64 go to every stage. A stage is done once it has an export.
+set -u
+cd "$(dirname "$0")/.."
+photos=$1 validation=$2 out=$3
+shift 3
+end=$((SECONDS + ${MINUTES:-8} * 60))
+
+# NAME SCRIPT CONFIG OVERRIDE ...
+stage() {
+    local name=$1 script=$2 config=$3 left=$((end - SECONDS))
+    shift 3
+    [ -d "$out/$name/export" ] && return
+    [ "$left" -lt 30 ] && exit 75
+    timeout --signal=TERM "$left" "${PYTHON:-python}" "scripts/$script" --config "configs/$config.yaml" \
+        --resume auto "data.path=$photos" "data.validation_kind=folder" \
+        "data.validation_path=$validation" data.validation_count=16 "train.run_dir=$out/$name" "$@"
+    local code=$?
+    case $code in
+        0) return ;;
+        75 | 124) exit 75 ;;
+        *) exit $code ;;
+    esac
+}
+
+pixels="loss.perceptual_weight=0 loss.texture_weight=0 train.steps=${PIXEL_STEPS:-3000}"
+second="train.muon_lr=0.01 train.lr=7e-4 train.ema_decay=0.998 train.steps=${STEPS:-3000}"
+
+# First the pixels, then what networks see in them.
+stage pixels4 train_kl_ae.py kl_f8_small $pixels "$@"
+stage kl train_kl_ae.py kl_f8_small model.init_from="$out/pixels4/export" $second "$@"
+stage pixels16 train_kl_ae.py kl_f8_small model.latent_channels=16 $pixels "$@"
+stage codec train_plain_ae.py rate_f8_small model.init_from="$out/pixels16/export" \
+    loss.rate_start_step=50 loss.rate_warmup_steps=400 $second "$@"
+stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
