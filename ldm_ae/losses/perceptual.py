@@ -99,8 +99,12 @@ class PerceptualLoss(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Raises ValueError for shapes that differ or other channels, UserError for a side too
-        small."""
+        """Raises what `features` does."""
+        return self.distance(*self.features(x, y))
+
+    def features(self, x: Tensor, y: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Features of both sides, per level (B, C_l, H_l, W_l), for `distance`. Raises ValueError
+        for shapes that differ or other channels, UserError for a side too small."""
         if x.shape != y.shape:
             raise ValueError(f"images differ in shape: {tuple(x.shape)} and {tuple(y.shape)}")
         if min(x.shape[2:]) < self.network.min_size:
@@ -108,7 +112,7 @@ class PerceptualLoss(nn.Module):
                 f"{self.name} takes images of at least {self.network.min_size} pixels a side, "
                 f"got {tuple(x.shape[2:])}: enlarge the crop"
             )
-        return self.distance(self.features_of(x), self.features_of(y))
+        return self.features_of(x), self.features_of(y)
 
     def distance(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """Features of both sides, per level -> distances (B,)."""
