@@ -3,8 +3,57 @@
 import contextlib
 import errno
 import os
+import re
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+_ASIDE = re.compile(r"\..*\.(?P<host>[^.]+)-(?P<process>\d+)(\.[^.]*)?")
+
+
+def aside_of(path: Path, suffix: str | None = None) -> Path:
+    """A hidden name beside `path` that says which process writes there.
+
+    suffix: that of `path` by default, since writers go by it.
+    """
+    stem = path.stem[:40]  # a name may be as long as names can be already
+    suffix = path.suffix if suffix is None else suffix
+    return path.with_name(f".{stem}.{_host()}-{os.getpid()}{suffix}")
+
+
+def _host() -> str:
+    return socket.gethostname().partition(".")[0][:20]
+
+
+def clear_stale(folder: Path, sole: bool = False) -> None:
+    """Remove what processes of this machine that were killed have left under `aside_of` names.
+
+    sole: nobody else can be writing in the folder, so that every such name goes.
+    """
+    if not folder.is_dir():
+        return
+    for entry in os.scandir(folder):
+        name = _ASIDE.fullmatch(entry.name)
+        if name is None or not (sole or _is_over(name["host"], int(name["process"]))):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_over(host: str, process: int) -> bool:
+    """Whether it was of this machine and is no more; this process has not begun to write yet."""
+    if host != _host() or process == os.getpid():
+        return host == _host()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass  # someone else's, or no process at all
+    return False
 
 
 @contextlib.contextmanager
@@ -14,8 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is made if need be. After an error `path` is as it was and nothing is left over.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    stem = path.stem[:40]  # a name may be as long as names can be already
-    aside = path.with_name(f".{stem}.{os.getpid()}{path.suffix}")
+    aside = aside_of(path)
     try:
         yield aside
         os.replace(aside, path)

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=container.MAX_PIXELS,
         help="refuse larger pictures (%(default)s)",
     )
+    parser.add_argument("--force", action="store_true", help="overwrite what is there already")
     add_codec_options(parser, "by default the one that wrote the file")
 
 
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
         num_bytes += len(data)
         num_pixels += image.shape[0] * image.shape[1]
 
-    done = for_each_file(arguments.source, arguments.target, {LAE}, ".png", one)
+    force = arguments.force
+    done = for_each_file(arguments.source, arguments.target, {LAE}, ".png", one, overwrite=force)
     if done.number:
         print(f"{done}, {num_pixels} pixels from {num_bytes} bytes")
     done.require_all()

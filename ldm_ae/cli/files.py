@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from ldm_ae.data.paths import find_files
 from ldm_ae.errors import UserError
-from ldm_ae.files import printable
+from ldm_ae.files import clear_stale, printable
 
 LAE = ".lae"
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
@@ -46,11 +47,15 @@ def for_each_file(
     suffixes: Collection[str],
     suffix: str,
     one: Callable[[Path, Path], None],
+    overwrite: bool = True,
 ) -> Done:
     """Turn the file, or all files of the folder. In a folder one that fails is reported at once
     and the rest go on, unless it is the system that failed (OSError: no space, no permission).
-    Raises UserError or MemoryError for a single file, OSError for any."""
+    overwrite: else nothing is begun where a target exists.
+    Raises UserError, MemoryError or FloatingPointError for a single file, OSError for any."""
     if not source.is_dir():
+        _require_new([target], overwrite)
+        clear_stale(target.parent)
         one_file(source, target, one)
         return Done(1)
     pairs: dict[Path, Path] = {}
@@ -59,14 +64,25 @@ def for_each_file(
         if place in pairs:
             raise UserError(f"{pairs[place]} and {path} would both become {place}: rename one")
         pairs[place] = path
+    _require_new(list(pairs), overwrite)
+    for folder in {place.parent for place in pairs}:
+        clear_stale(folder)
     failed = []
     for place, path in tqdm(pairs.items(), unit="file"):
         try:
             one_file(path, place, one)
-        except (UserError, MemoryError) as error:
+        except (UserError, MemoryError, FloatingPointError) as error:
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             failed.append(path)
     return Done(len(pairs) - len(failed), failed)
+
+
+def _require_new(targets: Sequence[Path], overwrite: bool) -> None:
+    present = [] if overwrite else [target for target in targets if os.path.lexists(target)]
+    if present:
+        name = printable(str(present[0]))
+        more = f" and {len(present) - 1} more" if len(present) > 1 else ""
+        raise UserError(f"{name}{more} would be overwritten: name another target, or add --force")
 
 
 def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> None:
@@ -76,6 +92,8 @@ def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> N
         one(source, target)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{name}: {error}") from error
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

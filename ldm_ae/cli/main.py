@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ldm_ae.cli.terminating import Terminated, terminating
 from ldm_ae.errors import UserError
-from ldm_ae.files import is_disk_full
+from ldm_ae.files import is_disk_full, printable
 from ldm_ae.installed import MissingExtraError, version
 
 # Each is a module here with `add_arguments(parser)` and `run(arguments)`, imported when asked for.
@@ -27,7 +29,8 @@ MISTAKE, FAILURE = 2, 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ldm-ae VERB ...` and return its exit code: 2 with one message for a user's mistake, 1
-    for a computation that failed, 75 for training that a signal stopped after saving."""
+    for a computation that failed, 75 for training that a signal stopped after saving, 130 and 143
+    for Ctrl-C and SIGTERM anywhere else."""
     parser = argparse.ArgumentParser(
         prog="ldm-ae",
         description="Autoencoders for latent diffusion: train, export, measure, compress.",
@@ -39,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
     chosen = parser.parse_args(arguments)
     try:
-        return _run(chosen.verb, chosen.rest)
+        with terminating():
+            return _run(chosen.verb, chosen.rest)
+    except KeyboardInterrupt:
+        return _stopped("Ctrl-C", signal.SIGINT)
+    except Terminated:
+        return _stopped("SIGTERM", signal.SIGTERM)
     except FloatingPointError as error:
         return _say(error, FAILURE)
     except (MissingExtraError, UserError, MemoryError) as error:
@@ -58,6 +66,12 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     return code or 0
 
 
+def _stopped(by: str, number: int) -> int:
+    print(f"stopped by {by}; nothing is left half-written", file=sys.stderr)
+    return 128 + number
+
+
 def _say(error: Exception, code: int) -> int:
-    print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+    text = "\n".join(map(printable, str(error).split("\n"))) or type(error).__name__
+    print(f"error: {text}", file=sys.stderr)
     return code

@@ -48,8 +48,11 @@ class Content:
         return self.prior.scale is None
 
     def analyse(self, images: Tensor) -> np.ndarray:
-        """Images (B, C, H, W) in [-1, 1], multiples of f => their arrays (B, ...)."""
+        """Images (B, C, H, W) in [-1, 1], multiples of f => their arrays (B, ...). Raises
+        FloatingPointError for latents that are not finite."""
         latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
+        if not bool(latents.isfinite().all()):
+            raise FloatingPointError("latents that are not finite (NaN or infinity)")
         if self.model.quantizer is not None:
             return self.model.quantizer.indices(latents).cpu().numpy()
         return latents.float().cpu().numpy()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,12 @@ from torch import Tensor
 from ldm_ae import zoo
 from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
 from ldm_ae.convert.weights import current_name, current_shape
+from ldm_ae.digests import verify
 from ldm_ae.errors import UserError
+from ldm_ae.json_file import read_json
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.weights_file import read_pickled, require_finite
 
 STEM = "diffusion_pytorch_model"
 SUBFOLDERS = ("vae", "vqvae", "movq")
@@ -57,7 +58,9 @@ def load(
     expected = {
         name: tuple(value.shape) for name, value in model.state_dict().items() if name not in unused
     }
-    model.load_state_dict(_read_weights(folder, variant, expected), strict=False, assign=True)
+    weights = _read_weights(folder, variant, expected)
+    require_finite(weights, folder)
+    model.load_state_dict(weights, strict=False, assign=True)
     model.restart_training()
     model.scaling_factor = scaling.scaling_factor
     model.shift_factor = scaling.shift_factor or 0.0
@@ -91,17 +94,9 @@ def model_folder(folder: str | Path, subfolder: str | None) -> Path:
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """The `config.json` of a model's or a pipeline's folder."""
-    return _read_json(model_folder(folder, None) / "config.json")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also a file that is not UTF-8
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no mapping")
-    return content
+    folder = model_folder(folder, None)
+    verify(folder, ["config.json"])
+    return read_json(folder / "config.json")
 
 
 def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[str, Tensor]:
@@ -112,8 +107,10 @@ def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[s
     if whole.is_file():
         return _read_safetensors([whole], folder, expected)
     if index.is_file():
+        verify(folder, [index.name])
         return _read_safetensors(_shards(index), folder, expected)
     if pickled.is_file():
+        verify(folder, [pickled.name])
         return _read_pickled(pickled, expected)
     present = sorted(path.name for path in folder.glob(f"{STEM}*"))
     raise UserError(
@@ -123,7 +120,7 @@ def _read_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[s
 
 
 def _shards(index: Path) -> list[Path]:
-    files = _read_json(index).get("weight_map")
+    files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files:
         raise UserError(f"{index} has no weight_map")
     names = sorted({str(name) for name in files.values()})
@@ -137,6 +134,7 @@ def _read_safetensors(files: list[Path], folder: Path, expected: Shapes) -> dict
     """Check the headers of all files against `expected`, then read."""
     shapes: Shapes = {}
     state: dict[str, Tensor] = {}
+    verify(folder, [path.name for path in files])
     try:
         for path in files:
             with safe_open(path, framework="pt") as opened:
@@ -153,12 +151,7 @@ def _read_safetensors(files: list[Path], folder: Path, expected: Shapes) -> dict
 
 
 def _read_pickled(path: Path, expected: Shapes) -> dict[str, Tensor]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # unpickling broken bytes raises anything
-        raise UserError(f"{path} cannot be read as tensors: {error}") from error
-    if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise UserError(f"{path} holds something else than named tensors")
+    stored = read_pickled(path)
     _check(path, {name: tuple(value.shape) for name, value in stored.items()}, expected)
     return {current_name(name): _current(path, name, value) for name, value in stored.items()}
 

@@ -176,7 +176,15 @@ def to_float(images: np.ndarray | Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Floats, clamped to [-1, 1] => uint8 of the same shape: (x + 1) * 127.5, half to even."""
+    """Floats, clamped to [-1, 1] => uint8 of the same shape: (x + 1) * 127.5, half to even.
+
+    Raises FloatingPointError for NaN and infinities, which are no picture.
+    """
+    if not bool(images.isfinite().all()):
+        raise FloatingPointError(
+            "a picture of numbers that are not finite (NaN or infinity): the model's weights or its"
+            " precision cannot be used for it"
+        )
     pixels = images.detach().to(torch.float32).clamp(-1.0, 1.0)
     return pixels.add(1.0).mul_(127.5).round_().to(torch.uint8)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pyarrow as pa
 from ldm_ae.data.columns import encoded_image, find_image_column
 from ldm_ae.data.source import Shard, Source
 from ldm_ae.errors import UserError
+from ldm_ae.json_file import read_json
 
 # What `save_to_disk` writes beside its tables, and beside the folders of several splits.
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -103,9 +103,9 @@ def _saved_files(folder: Path, split: str, key: str) -> Iterator[Path]:
             " `datasets` wrote"
         )
     try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        names = [str(entry["filename"]) for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        files = read_json(folder / _STATE)["_data_files"]
+        names = [str(entry["filename"]) for entry in files]
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{folder / _STATE} does not list its tables: {error!r}") from error
     for name in names:
         if Path(name).name != name:

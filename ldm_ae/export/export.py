@@ -6,7 +6,6 @@ import copy
 import itertools
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -24,9 +23,12 @@ from ldm_ae.convert.agreement import check, compare
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.load import STEM
 from ldm_ae.convert.weights import to_diffusers_state
+from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.card import model_card
 from ldm_ae.export.statistics import LatentStatistics, measure_latents
+from ldm_ae.files import aside_of, clear_stale
+from ldm_ae.json_file import read_json
 from ldm_ae.models.base import Autoencoder
 
 STATISTICS = "latent_statistics.json"
@@ -37,7 +39,9 @@ FILES = (
     PRIOR_FILE,
     "training_config.yaml",
     "README.md",
+    DIGESTS,
 )
+WRITING, REPLACED = ".writing", ".replaced"  # the ends of `aside_of` names
 
 # diffusers takes its tiles from sample_size. Tiles of a small training crop would show seams.
 _MIN_SAMPLE_SIZE = 256
@@ -189,8 +193,8 @@ def _latent_table(statistics: LatentStatistics, scaling: LatentScaling) -> dict[
 
 
 def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior) -> None:
-    aside = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.writing")
-    old = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.old")
+    clear_stale(out_dir.parent)
+    aside, old = aside_of(out_dir, WRITING), aside_of(out_dir, REPLACED)
     try:
         aside.mkdir(parents=True)
         exported.save_pretrained(aside, safe_serialization=True, max_shard_size="100GB")
@@ -198,6 +202,9 @@ def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior)
         for name, text in files.items():
             (aside / name).write_text(text, encoding="utf-8")
         save_prior(prior, aside)
+        for path in aside.iterdir():  # safetensors writes for its user alone
+            shutil.copymode(aside / STATISTICS, path)
+        write_digests(aside)
         if out_dir.exists():
             out_dir.rename(old)
         aside.rename(out_dir)
@@ -210,6 +217,6 @@ def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior)
 
 def _remove_private_keys(path: Path) -> None:
     """Drop what diffusers notes about this machine, such as where the model came from."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     content.pop("_name_or_path", None)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

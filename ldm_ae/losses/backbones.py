@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ldm_ae.errors import UserError
+from ldm_ae.weights_file import read_weights
 
 Backbone = Literal["vgg", "alex", "squeeze"]
 
@@ -47,13 +46,7 @@ def load_backbone(
         raise UserError(_not_here(net))
     try:
         state = _read_weights(net, Path(weights)) if weights else _fetch_torchvision(net)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, UserError) as error:
         raise UserError(_ways_out(net, weights, error)) from error
     return {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
 
@@ -81,11 +74,7 @@ def _not_here(net: Backbone) -> str:
 
 
 def _read_weights(net: Backbone, path: Path) -> dict[str, Tensor]:
-    path = path / features_file(net) if path.is_dir() else path
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    return read_weights(path / features_file(net) if path.is_dir() else path)
 
 
 def _fetch_torchvision(net: Backbone) -> dict[str, Tensor]:

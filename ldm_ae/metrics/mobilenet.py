@@ -7,16 +7,13 @@ network folded, or as torchvision ships it (mobilenet_v2-*.pth), which is folded
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldm_ae.data.images import to_float, to_uint8
 from ldm_ae.errors import UserError
+from ldm_ae.weights_file import read_weights
 
 NAME = "Frechet-MobileNetV2 (not FID)"
 SIDE = 224  # of the images that the network was trained on
@@ -85,7 +82,7 @@ class FrechetNetwork(nn.Module):
         self.features = MobileNetFeatures()
         try:
             self.features.load_state_dict(_read(Path(weights)), strict=True)
-        except (OSError, RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
+        except (RuntimeError, LookupError, ValueError) as error:
             raise UserError(
                 f"train.frechet.weights={weights}: not MobileNetV2's features: {error}"
             ) from error
@@ -100,11 +97,8 @@ class FrechetNetwork(nn.Module):
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    state = {name.removeprefix("features."): value for name, value in state.items()}
+    weights = read_weights(path)
+    state = {name.removeprefix("features."): value for name, value in weights.items()}
     state = {name: value for name, value in state.items() if not name.startswith("classifier.")}
     return fold_batch_norms(state)
 

@@ -6,26 +6,30 @@ RUN/checkpoints/step-00001000/
     training.pt         optimizers, loss scaler, discriminator, log-variance (tensors only)
     state.json          step, images seen
     scores.json         validation scores, if this step was validated
+    digests.json        SHA-256 of each of them
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
+from ldm_ae import config
+from ldm_ae.digests import DIGESTS, digest_of, digests_json
 from ldm_ae.errors import UserError
 from ldm_ae.files import write_through
+from ldm_ae.json_file import read_json
 from ldm_ae.train.checkpoint_folders import SCORES, placing, rotate
 from ldm_ae.train.state import TrainState
+from ldm_ae.weights_file import read_weights, require_finite
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Progress:
     images_seen: int = 0
     num_images: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(asdict(self).values()) < 0:
+            raise UserError(f"{self} counts below 0")
 
     def require_order(self, num_images: int, seed: int) -> None:
         """Raises UserError if the data or the seed are not what this position counts in."""
@@ -56,12 +64,11 @@ def checkpoint_path(run_dir: Path, progress: Progress) -> Path:
 
 def read_progress(checkpoint: Path) -> Progress:
     """Raises UserError if state.json is damaged or missing."""
+    path = checkpoint / "state.json"
     try:
-        return Progress(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise UserError(
-            f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
-        ) from error
+        return config.build(Progress, read_json(path), str(path))
+    except UserError as error:
+        raise _damaged(checkpoint, error) from error
 
 
 def save_checkpoint(
@@ -79,37 +86,54 @@ def save_checkpoint(
     was there before is then still there, and nothing else.
     """
     target = checkpoint_path(run_dir, progress)
+    digests = {}
     with placing(target) as aside:
-        write_through(aside / "model.safetensors", save(state.autoencoder.state_dict()))
-        write_through(aside / "ema.safetensors", save(state.average.model.state_dict()))
-        # By way of memory: torch's own writer aborts the process when the disk is full.
-        packed = io.BytesIO()
-        torch.save(_training_state(state), packed)
-        write_through(aside / "training.pt", packed.getvalue())
-        if scores is not None:
-            write_through(aside / SCORES, json.dumps(dict(scores)).encode())
-        write_through(aside / "state.json", json.dumps(asdict(progress)).encode())
+        for name, content in _files(state, progress, scores):
+            write_through(aside / name, content)
+            digests[name] = digest_of(content)
+        write_through(aside / DIGESTS, digests_json(digests))
     rotate(run_dir, keep, best_metric)
     return target
 
 
+def _files(
+    state: TrainState, progress: Progress, scores: Mapping[str, float] | None
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents, one in memory at a time."""
+    yield "model.safetensors", save(state.autoencoder.state_dict())
+    yield "ema.safetensors", save(state.average.model.state_dict())
+    # By way of memory: torch's own writer aborts the process when the disk is full.
+    packed = io.BytesIO()
+    torch.save(_training_state(state), packed)
+    yield "training.pt", packed.getvalue()
+    if scores is not None:
+        yield SCORES, json.dumps(dict(scores)).encode()
+    yield "state.json", json.dumps(asdict(progress)).encode()
+
+
 def load_checkpoint(checkpoint: Path, state: TrainState) -> Progress:
-    """Restore what save_checkpoint wrote; UserError if it does not fit the config's networks."""
+    """Restore what save_checkpoint wrote; UserError if it does not fit the config's networks, or
+    holds numbers that are not finite. What the digests say is `start.starting_point`'s to ask."""
     try:
-        state.autoencoder.load_state_dict(load_file(checkpoint / "model.safetensors"))
-        state.average.model.load_state_dict(load_file(checkpoint / "ema.safetensors"))
+        state.autoencoder.load_state_dict(read_weights(checkpoint / "model.safetensors"))
+        state.average.model.load_state_dict(read_weights(checkpoint / "ema.safetensors"))
         saved = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
+        require_finite(saved, checkpoint / "training.pt")
         _restore_training_state(state, saved)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except UserError as error:
+        raise _damaged(checkpoint, error) from error
+    except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
             f" changed?): {error}"
         ) from error
-    except (OSError, EOFError, SafetensorError, UnpicklingError) as error:
-        raise UserError(
-            f"checkpoint {checkpoint} is damaged: go on from another one. {error}"
-        ) from error
+    except (OSError, EOFError, UnpicklingError) as error:
+        raise _damaged(checkpoint, error) from error
     return read_progress(checkpoint)
+
+
+def _damaged(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(f"checkpoint {checkpoint} is damaged: go on from another one. {error}")
 
 
 def _training_state(state: TrainState) -> dict[str, Any]:

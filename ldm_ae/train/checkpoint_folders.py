@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ldm_ae.digests import verify
 from ldm_ae.errors import UserError
-from ldm_ae.files import is_disk_full, sync_folder
+from ldm_ae.export.export import REPLACED as REPLACED_EXPORT
+from ldm_ae.files import clear_stale, is_disk_full, sync_folder
+from ldm_ae.json_file import read_json
 from ldm_ae.metrics.table import LPIPS, METRICS
 
 WRITING, REPLACED, REMOVING = ".writing-", ".replaced-", ".removing-"
+DAMAGED = "damaged-"
 SCORES = "scores.json"
 # Earlier runs measured LPIPS with the network that they trained with alone, under this name.
 EARLIER_LPIPS = "lpips"
@@ -59,13 +62,17 @@ def find_checkpoint(
 
 
 def read_score(checkpoint: Path, metric: str) -> float | None:
-    """A validation score of a checkpoint's own step; None if it was not measured there."""
+    """A validation score of a checkpoint's own step; None if it was not measured there. Raises
+    UserError for a broken file of scores."""
     path = checkpoint / SCORES
     if not path.is_file():
         return None
-    scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    earlier = scores.get(EARLIER_LPIPS) if metric in LPIPS else None
-    return scores.get(metric, earlier)
+    verify(checkpoint, [SCORES])
+    scores = read_json(path)
+    score = scores.get(metric, scores.get(EARLIER_LPIPS) if metric in LPIPS else None)
+    if score is not None and not isinstance(score, (int, float)):
+        raise UserError(f"{path} has no number for {metric}: restore or remove the file")
+    return score
 
 
 def best_checkpoint(run_dir: Path, metric: str) -> Path | None:
@@ -108,6 +115,13 @@ def placing(target: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
+def set_aside(checkpoint: Path) -> Path:
+    """Give a damaged checkpoint a name under which no run goes on from it; returns that."""
+    target = checkpoint.with_name(DAMAGED + checkpoint.name)
+    shutil.rmtree(target, ignore_errors=True)
+    return checkpoint.rename(target)
+
+
 def rotate(run_dir: Path, keep: int, best_metric: str | None = None) -> None:
     """Remove all but the newest `keep` checkpoints and the best one by a metric."""
     best = best_checkpoint(run_dir, best_metric) if best_metric else None
@@ -119,7 +133,13 @@ def rotate(run_dir: Path, keep: int, best_metric: str | None = None) -> None:
 
 
 def recover(run_dir: Path) -> None:
-    """Clear what a killed run left half-done, and take back a checkpoint it was replacing."""
+    """Clear what a killed run left half-done, and take back what it was replacing. The run's
+    lock must be held."""
+    for path in run_dir.glob(f".export.*{REPLACED_EXPORT}"):
+        if not (run_dir / "export").exists():
+            path.rename(run_dir / "export")
+    for folder in (run_dir, run_dir / "previews"):
+        clear_stale(folder, sole=True)
     folder = run_dir / "checkpoints"
     for path in sorted(folder.glob(REPLACED + "*")):
         target = folder / path.name.removeprefix(REPLACED)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ldm_ae import config
@@ -19,6 +17,7 @@ from ldm_ae.data.images import to_float
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import Data, open_data
 from ldm_ae.data.validation import validation_images
+from ldm_ae.digests import verify
 from ldm_ae.errors import UserError
 from ldm_ae.export.export import export, require_free
 from ldm_ae.metrics.judges import Networks
@@ -26,8 +25,10 @@ from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.train.checkpoint import read_progress
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
+from ldm_ae.weights_file import read_weights
 
 # Crops that are measured: the whole training set if it lies between these, more crops of each
 # image if it is smaller, a random subset of its images if it is larger.
@@ -64,6 +65,7 @@ def export_run(
         raise UserError(f"{run_dir} has no config.yaml: give the folder of a training run")
     experiment = config.load(Experiment, run_dir / "config.yaml", list(overrides))
     folder = find_checkpoint(run_dir, checkpoint, experiment.best_metric, key="checkpoint")
+    verify(folder, [f"{weights}.safetensors", "state.json"])
     model = _open(folder / f"{weights}.safetensors", experiment)
     on_gpu = experiment.train.device != "cpu" and torch.cuda.is_available()
     model = model.to("cuda" if on_gpu else "cpu")
@@ -72,7 +74,7 @@ def export_run(
         "Training": {
             "checkpoint": folder.name,
             "weights": "averaged (EMA)" if weights == "ema" else "last",
-            **json.loads((folder / "state.json").read_text(encoding="utf-8")),
+            **asdict(read_progress(folder)),
             "data": _data_name(experiment),
             "crop": f"{experiment.data.size} px",
             **_origin(experiment),
@@ -139,9 +141,10 @@ def _open(path: Path, experiment: Experiment) -> Autoencoder:
         raise UserError(f"{path} does not exist: the checkpoint is not complete")
     with torch.device("meta"):
         model = build_model(experiment.model)
+    weights = read_weights(path)
     try:
-        model.load_state_dict(load_file(path), strict=True, assign=True)
-    except (RuntimeError, SafetensorError) as error:
+        model.load_state_dict(weights, strict=True, assign=True)
+    except RuntimeError as error:
         raise UserError(f"{path} does not fit the run's config.yaml: {error}") from error
     return model.eval()
 

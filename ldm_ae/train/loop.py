@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
@@ -14,7 +12,7 @@ from ldm_ae.files import replacing
 from ldm_ae.train.accelerator import join_ranks, make_accelerator
 from ldm_ae.train.build import build_state
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
-from ldm_ae.train.checkpoint_folders import naming_full_disk, recover
+from ldm_ae.train.checkpoint_folders import naming_full_disk
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.keeper import Keeper
@@ -22,7 +20,7 @@ from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
-from ldm_ae.train.start import require_one_start, starting_point
+from ldm_ae.train.start import make_ready, require_one_start, starting_point
 from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
 from ldm_ae.train.stopping import StopRequest, TrainingStopped
@@ -43,14 +41,12 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
     run_dir = Path(experiment.train.run_dir)
     ranks = join_ranks(experiment.train)
     with naming_full_disk(run_dir), sole_run(run_dir, ranks.is_main_process):
-        return _train(experiment, resume, ranks)
+        return _train(experiment, resume)
 
 
-def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> Path:
+def _train(experiment: Experiment, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
-    if ranks.is_main_process:
-        recover(run_dir)
-    ranks.wait_for_everyone()
+    notes = make_ready(run_dir, resume, experiment.best_metric)
     checkpoint = starting_point(run_dir, resume, experiment.best_metric)
     progress = read_progress(checkpoint) if checkpoint else Progress()
     require_one_start(progress.step, run_dir)
@@ -81,10 +77,11 @@ def _train(experiment: Experiment, resume: str | None, ranks: PartialState) -> P
         forget_validations_after(run_dir, progress.step)
     start_trackers(accelerator, run_dir, progress.step, resolved)
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
-    for note in filter(None, (about_precision, about_kernels)):
-        log.message(note)
+    notes += filter(None, (about_precision, about_kernels))
     if held_out.frechet is not None:
-        log.message(held_out.frechet.describe())
+        notes.append(held_out.frechet.describe())
+    for note in notes:
+        log.message(note)
     keeper = Keeper(run_dir, state, experiment.best_metric)
     progress = _run_updates(state, loader, progress, held_out, log, keeper)
 

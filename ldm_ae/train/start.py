@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ldm_ae.distributed import gather_from_ranks
+from ldm_ae.digests import DamagedError, verify
+from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.errors import UserError
-from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint
+from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, recover, set_aside
 
 
 def starting_point(
@@ -34,6 +35,50 @@ def starting_point(
             " with --resume latest, or choose another train.run_dir"
         )
     return None
+
+
+def make_ready(run_dir: Path, resume: str | None, best_metric: str | None = None) -> list[str]:
+    """What the first process does, and all ranks wait for, before `starting_point` is asked: clear
+    what a kill has left, and verify the checkpoint. Returns lines for the log.
+
+    `auto` goes back to the newest checkpoint that is whole; damaged ones get other names. Raises
+    UserError on every rank as `starting_point`, and if the checkpoint that is asked for is
+    damaged, or for `auto` every one.
+    """
+    notes, refusal = list[str](), None
+    if world()[0] == 0:
+        recover(run_dir)
+        try:
+            notes = _verified(run_dir, resume, best_metric)
+        except UserError as error:
+            refusal = error
+    for told in gather_from_ranks(refusal):
+        if isinstance(told, UserError):
+            raise told
+    return notes
+
+
+def _verified(run_dir: Path, resume: str | None, best_metric: str | None) -> list[str]:
+    if resume != "auto":
+        chosen = starting_point(run_dir, resume, best_metric)
+        if chosen is not None:
+            verify(chosen)
+        return []
+    damaged: list[tuple[Path, DamagedError]] = []
+    for checkpoint in reversed(checkpoints_of(run_dir)):
+        try:
+            verify(checkpoint)
+        except DamagedError as error:
+            damaged.append((checkpoint, error))
+            continue
+        return [
+            f"{reason}. That checkpoint is {set_aside(path).name} now; the run goes on from"
+            f" {checkpoint.name}"
+            for path, reason in damaged
+        ]
+    if damaged:
+        raise damaged[0][1]
+    return []
 
 
 def require_one_start(step: int, run_dir: Path) -> None:

@@ -1,6 +1,8 @@
 """The verbs' common frame: which exist, and what exit codes say."""
 
 import errno
+import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,7 @@ import pytest
 
 from ldm_ae.cli.main import VERBS, main
 from ldm_ae.errors import UserError
+from ldm_ae.files import replacing
 from ldm_ae.installed import MissingExtraError, version
 
 
@@ -90,3 +93,32 @@ def test_options_may_stand_between_overrides(tmp_path: Path, capsys) -> None:
     assert ending(*line) == 2
     shown = capsys.readouterr().err
     assert "train.sped: unknown key" in shown and "loss.x: unknown key" in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
+def test_a_signal_ends_it_without_traceback_or_remains(
+    number: int, name: str, verb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(arguments: object) -> None:
+        with replacing(tmp_path / "picture.png") as aside:
+            aside.write_text("half")
+            os.kill(os.getpid(), number)
+            raise AssertionError("it went on")
+
+    verb(write)
+    before = signal.getsignal(number)
+    assert ending("info") == 128 + number
+    assert capsys.readouterr().err == f"stopped by {name}; nothing is left half-written\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
+def test_names_in_messages_are_escaped(verb, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(arguments: object) -> None:
+        raise UserError("a\x1b[2J.png\nb")
+
+    verb(fail)
+    assert ending("info") == 2
+    assert capsys.readouterr().err == "error: a\\x1b[2J.png\nb\n"

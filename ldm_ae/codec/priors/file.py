@@ -12,6 +12,7 @@ from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.context import ContextPrior
 from ldm_ae.codec.priors.counts import FactorisedPrior, IndexCounts
 from ldm_ae.codec.priors.index import ContextIndexPrior
+from ldm_ae.digests import amending, verify
 from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 
@@ -34,7 +35,7 @@ def prior_bytes(prior: Prior) -> bytes:
 
 def save_prior(prior: Prior, folder: Path) -> Path:
     """Write `prior.safetensors` into a model's folder, whole or not at all; returns its path."""
-    with replacing(folder / PRIOR_FILE) as aside:
+    with amending(folder, PRIOR_FILE), replacing(folder / PRIOR_FILE) as aside:
         aside.write_bytes(prior_bytes(prior))
     return folder / PRIOR_FILE
 
@@ -54,6 +55,7 @@ def load_prior(folder: Path, name: str = PRIOR_FILE) -> Prior:
         )
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} has more than {_MAX_BYTES} bytes: it is no prior")
+    verify(folder, [name])
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
