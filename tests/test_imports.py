@@ -13,6 +13,7 @@ FLOORS = (
     "installed",
     "files",
     "zoo",
+    "hub",
     "json_file",
     "digests",
     "weights_file",

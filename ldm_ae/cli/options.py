@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import torch
-
+from ldm_ae.convert.load import usable_device
 from ldm_ae.data.bounds import BOUNDS
-from ldm_ae.errors import UserError
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +21,7 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "subfolder": arguments.subfolder,
         "variant": arguments.variant,
-        "device": _device(arguments.device),
+        "device": usable_device(arguments.device, "--device"),
     }
 
 
@@ -42,13 +40,3 @@ def add_codec_options(parser: argparse.ArgumentParser, default: str) -> None:
         "--model", help="the model's folder, or the name of one of the package's; " + default
     )
     add_model_options(parser)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: use cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: there is no GPU that torch can use")
-    return device

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ldm_ae import zoo
+from ldm_ae import hub, zoo
 from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
 from ldm_ae.convert.weights import current_name, current_shape
 from ldm_ae.digests import verify
@@ -38,17 +38,21 @@ def load(
     folder: a model of the package by name (`kl`, `kl-1`; a folder of such a name is `./kl`), or
         `config.json` beside `diffusion_pytorch_model.safetensors` (whole, or in shards with
         an index; a `.bin` is read only where there is neither, and only its tensors), or a whole
-        pipeline's folder, whose `vae`, `vqvae` or `movq` is then taken.
+        pipeline's folder, whose `vae`, `vqvae` or `movq` is then taken; or, on the hub,
+        `hub:owner/model` or `hub:owner/model/folder`: nothing else makes it ask the network.
     subfolder: of a pipeline's folder, to choose. variant: `fp16` takes the files of that name.
 
     An AutoencoderKL becomes a KLAutoencoder (an exported plain autoencoder too: its posterior has
     log sigma^2 = -30), a VQModel a DiscreteAutoencoder that chooses the nearest code, whatever
     codebook was exported. `.scaling_factor` is what a pipeline multiplies latents by; `encode` and
-    `decode` work on unscaled ones. The output is the diffusers class' own, in fp32.
+    `decode` work on unscaled ones; `.latents_mean` and `.latents_std` are an export's statistics
+    per channel, or None. The output is the diffusers class' own, in fp32.
 
-    Raises UserError for a missing or broken file, a class or setting that is not supported, and
-    weights whose names or shapes do not fit the config, before memory is taken for them.
+    Raises UserError for a missing or broken file, a device that is not there, a class or setting
+    that is not supported, and weights whose names or shapes do not fit the config, before memory
+    is taken for them.
     """
+    device = usable_device(device)
     folder = model_folder(folder, subfolder)
     content = read_config(folder)
     config, scaling = from_diffusers_config(content), scaling_of(content)
@@ -64,7 +68,21 @@ def load(
     model.restart_training()
     model.scaling_factor = scaling.scaling_factor
     model.shift_factor = scaling.shift_factor or 0.0
+    model.latents_mean, model.latents_std = scaling.latents_mean, scaling.latents_std
     return model.eval().to(device)
+
+
+def usable_device(name: torch.device | str, key: str = "device") -> torch.device:
+    """Raises UserError for a device on which nothing can be computed here."""
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{key}={name}: torch cannot compute there ({reason}); use cpu, or cuda with a GPU"
+        ) from error
+    return device
 
 
 def model_folder(folder: str | Path, subfolder: str | None) -> Path:
@@ -72,7 +90,12 @@ def model_folder(folder: str | Path, subfolder: str | None) -> Path:
     embedded = zoo.folder_of(folder)
     if embedded is not None:
         return embedded
-    folder = Path(folder)
+    folder = hub.download(folder, SUBFOLDERS) if hub.is_hub_name(folder) else Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is no folder here: check its path; a model on the hub is hub:owner/model,"
+            f" and those of the package are {', '.join(sorted(zoo.names())) or 'none'}"
+        )
     if subfolder is not None:
         folder = folder / subfolder
     elif (folder / "model_index.json").is_file():
@@ -84,10 +107,8 @@ def model_folder(folder: str | Path, subfolder: str | None) -> Path:
             )
         folder = found[0]
     if not (folder / "config.json").is_file():
-        names = f", or one of {', '.join(sorted(zoo.names()))}"
         raise UserError(
             f"{folder} has no config.json: give the folder of an export or of a diffusers model"
-            + (names if folder.name == str(folder) else "")
         )
     return folder
 

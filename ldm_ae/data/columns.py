@@ -10,6 +10,9 @@ import datasets
 from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.errors import UserError
 
+# Else opening a local file asks the network to count it.
+datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+
 
 def find_image_column(tables: Sequence[tuple[str, datasets.Features]], wanted: str | None) -> str:
     """The one image column that all these tables have, or `wanted` if it is one.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import datasets
+from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from ldm_ae.data.config import DataConfig
@@ -15,6 +16,7 @@ from ldm_ae.data.source import Source
 from ldm_ae.data.tables import open_tables, require_cache
 from ldm_ae.data.tars import open_tars
 from ldm_ae.errors import UserError
+from ldm_ae.hub import first_contact, is_offline
 
 Loaded = TypeVar("Loaded")
 
@@ -24,6 +26,9 @@ def open_hub(config: DataConfig) -> Source:
     that is stored neither as parquet nor as tar shards."""
     name, label = cast(str, config.name), f"{config.name}/{config.split}"
     require_cache()
+    if not (is_offline() or os.path.exists(name)):
+        api = HfApi()
+        first_contact(f"data.name={name}", lambda limit: api.dataset_info(name, timeout=limit))
     splits = _files(config, name)
     files = splits.get(config.split, [])  # none of `train[:10%]`, say
     if files and all(file.endswith(".parquet") for file in files):

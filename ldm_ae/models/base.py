@@ -34,6 +34,9 @@ class Autoencoder(nn.Module):
     # What pipelines compute with unscaled latents, (z - shift) * scale; set by `ldm_ae.load`.
     scaling_factor: float = 1.0
     shift_factor: float = 0.0
+    # Of each channel, where the loaded folder gives them; else None.
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
 
     def __init__(
         self,

@@ -26,7 +26,9 @@ _EARLIER_KINDS = {"vq": "vq", "dvae": "gumbel"}
 class DiscreteConfig(ModelSettings):
     """latent_channels: channels of the encoder's output. code_channels: d, the length of a code;
     by default what the codebook says, or the same. predict_scale: the decoder also predicts the
-    log-scale of each value, as the logit-Laplace likelihood needs; an export leaves it out."""
+    log-scale of each value, as the logit-Laplace likelihood needs; an export leaves it out.
+    init_from: start with the weights and codes of this diffusers VQModel, whose settings are taken
+    from there; otherwise as in the KL family."""
 
     diffusers_class: ClassVar[str] = "VQModel"
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
@@ -44,6 +46,7 @@ class DiscreteConfig(ModelSettings):
     code_channels: int | None = None
     codebook: CodebookConfig = field(default_factory=VQConfig)
     predict_scale: bool = False
+    init_from: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels, code_channels=self.code_channels)

@@ -28,8 +28,8 @@ class KLConfig(ModelSettings):
         start by themselves, unit noise drowns the still small means, and the first hundreds of
         steps go into getting rid of it.
     decodes: what the decoder is given in training, a `sample` of the posterior or its `mode`.
-    init_from: start with the weights of this diffusers AutoencoderKL: a folder, or a name on the
-        hub (`owner/model`, `owner/model/subfolder`). The settings above are taken from there.
+    init_from: start with the weights of this diffusers AutoencoderKL: whatever
+        `ldm_ae.load` takes, `hub:owner/model` included. The settings above are taken from there.
     """
 
     kind: Literal["kl"] = "kl"

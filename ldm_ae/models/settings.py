@@ -26,6 +26,11 @@ class ModelSettings:
     predict_scale: bool = False
     init_from: str | None = None
 
+    @property
+    def code_dim(self) -> int:
+        """Channels of what the decoder is given."""
+        return self.latent_channels
+
     diffusers_class: ClassVar[str] = "AutoencoderKL"
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
         "latent_channels": 4,

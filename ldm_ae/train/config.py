@@ -179,7 +179,8 @@ class Experiment:
             )
 
     def _require_family(self) -> None:
-        if self.train.freeze_encoder and self.model.init_from is None:
+        frozen = self.train.freeze_encoder
+        if frozen and (self.model.init_from is None or self.model.codebook is not None):
             raise UserError(
                 "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl"
                 " or plain) whose decoder is to be trained"

@@ -10,11 +10,10 @@ from ldm_ae import config
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.models.discrete import DiscreteConfig, current_section
 from ldm_ae.models.settings import ModelSettings
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
-
-_SHAPE = ("coder", "latent_channels", "quant_conv")
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
@@ -26,17 +25,32 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     """
     content = config.apply_overrides(config.read_yaml(path), overrides or [])
     given = content.get("model")
-    given = given if isinstance(given, dict) else {}
+    given = current_section(given) if isinstance(given, dict) else {}
     source = given.get("init_from")
-    if not isinstance(source, str) or given.get("kind", "kl") not in ("kl", "plain"):
+    if not isinstance(source, str):
         return config.build(Experiment, content, f"config {path}")
     pretrained = read_pretrained_config(source)
-    shape = config.plain(pretrained.model)
-    content["model"] = _filled(given, {key: shape[key] for key in _SHAPE})
+    kind, has_codebook = given.get("kind"), pretrained.model.codebook is not None
+    if kind is not None and (kind == DiscreteConfig.kind) != has_codebook:
+        raise UserError(
+            f"model.kind={kind} with model.init_from={source}, which is of kind"
+            f" {pretrained.model.kind}: leave model.kind out, or name another model"
+        )
+    content["model"] = _filled(given, _defaults(pretrained.model))
     experiment = config.build(Experiment, content, f"config {path}")
     if experiment.train.freeze_encoder and experiment.scaling is None:
         return replace(experiment, scaling=pretrained.scaling)
     return experiment
+
+
+def _defaults(model: ModelSettings) -> dict[str, Any]:
+    """What a config need not say of a model that it starts from."""
+    found: dict[str, Any] = config.plain(model)
+    if model.codebook is None:
+        return {key: found[key] for key in ("coder", "latent_channels", "quant_conv")}
+    codebook = {"kind": model.codebook.kind, "size": model.codebook.num_codes}
+    shape = {key: found[key] for key in ("kind", "coder", "latent_channels", "code_channels")}
+    return {**shape, "codebook": codebook}
 
 
 def _filled(given: Any, defaults: Any) -> Any:
@@ -85,11 +99,14 @@ def _require_same_shape(given: ModelSettings, source: str) -> None:
 
 def _shape(model: ModelSettings) -> dict[str, Any]:
     """What decides the weights and what is computed with them, by key."""
-    coder = asdict(model.coder)
+    coder, codebook = asdict(model.coder), model.codebook
     del coder["gradient_checkpointing"]
     coder["attention_factors"] = sorted(coder["attention_factors"])
     return {
         **{f"coder.{key}": value for key, value in coder.items()},
         "latent_channels": model.latent_channels,
         "quant_conv": model.quant_conv,
+        "codebook.kind": None if codebook is None else codebook.kind,
+        "codebook.size": None if codebook is None else codebook.num_codes,
+        "code_channels": None if codebook is None else model.code_dim,
     }

@@ -1,0 +1,108 @@
+"""Models on the Hugging Face hub: asked for by names that begin with `hub:` alone."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ldm_ae.errors import UserError
+from ldm_ae.installed import MissingExtraError
+
+PREFIX = "hub:"
+SECONDS = 8.0  # of the first contact: a name to be looked up, a connection, an answer
+_NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(/(?P<folder>[\w-][\w./-]*))?")
+_FILES = (
+    "config.json",
+    "model_index.json",
+    "digests.json",
+    "prior*.safetensors",
+    "diffusion_pytorch_model*",
+)
+
+
+def is_hub_name(source: str | Path) -> bool:
+    return str(source).startswith(PREFIX)
+
+
+def download(source: str | Path, subfolders: tuple[str, ...]) -> Path:
+    """The local copy of a model's files on the hub, brought here unless it is; `source` is
+    `hub:owner/model` or `hub:owner/model/folder`, `subfolders` are taken where no folder is named.
+
+    With HF_HUB_OFFLINE only a copy that is here already counts. Raises UserError for another form
+    of name, for what the hub does not have, and if it does not answer within seconds.
+    """
+    name = _NAME.fullmatch(str(source).removeprefix(PREFIX))
+    if name is None or ".." in str(source):
+        raise UserError(f"{source}: a model on the hub is {PREFIX}owner/model, or a folder of it")
+    api = _api()
+    files = _files_of(api, name["repository"], str(source))
+    folders = (name["folder"],) if name["folder"] else ("", *subfolders)
+    wanted = [f"{folder}/{file}".lstrip("/") for folder in folders for file in _FILES]
+    safe = any(file.endswith(".safetensors") for file in files)
+    try:
+        place = api.snapshot_download(
+            name["repository"],
+            allow_patterns=wanted,
+            ignore_patterns=["*.bin", "*.msgpack"] if safe else ["*.msgpack"],
+            etag_timeout=SECONDS,
+            local_files_only=files == [],
+        )
+    except (OSError, ValueError) as error:
+        raise _unanswered(str(source), error) from error
+    return Path(place) / (name["folder"] or "")
+
+
+def first_contact(source: str, ask: Callable[[float], object]) -> object:
+    """What `ask(seconds)` returns. Raises UserError for an error of the hub's client, and if there
+    is no answer in time: a client's own deadlines do not count the look-up of names."""
+    answer: list[object] = []
+    error: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answer.append(ask(SECONDS / 2))
+        except Exception as raised:  # clients raise what their transports do
+            error.append(raised)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    if not answer:
+        reason = error[0] if error else TimeoutError(f"no answer in {SECONDS:g} s")
+        raise _unanswered(source, reason) from reason
+    return answer[0]
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _files_of(api, repository: str, source: str) -> list[str]:  # type: ignore[no-untyped-def]
+    """Names of all files, none where only the local copy counts."""
+    if is_offline():
+        return []
+    info = first_contact(source, lambda seconds: api.model_info(repository, timeout=seconds))
+    return [file.rfilename for file in info.siblings]  # type: ignore[attr-defined]
+
+
+def _api():  # type: ignore[no-untyped-def]
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise MissingExtraError(
+            'huggingface_hub not installed: pip install "ldm-ae[train]"'
+        ) from error
+    return HfApi()
+
+
+def _unanswered(source: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{source}: the hub does not give it ({reason}). Check the name and the network; with"
+        " HF_HUB_OFFLINE=1 a copy that was fetched before is used"
+    )
