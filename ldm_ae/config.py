@@ -10,12 +10,13 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ldm_ae.errors import UserError
+from ldm_ae.files import printable
 
 T = TypeVar("T")
 
@@ -25,8 +26,36 @@ SHIPPED = Path(__file__).with_name("configs")
 TAGGED_BY_KIND = Field(discriminator="kind")
 
 
+# Sizes that a config may ask for; more is a slip, and would be met as a lack of memory or of time.
+Width = Annotated[int, Field(le=1 << 16)]
+Depth = Annotated[int, Field(le=64)]
+NumCodes = Annotated[int, Field(le=1 << 24)]
+_GREATEST_NUMBER, _GREATEST_INTEGER = 1e9, 2**63 - 1
+_MAX_BYTES = 1 << 20
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML whose only typed scalar is null."""
+    """YAML whose only typed scalar is null, whose keys come once, and without aliases: a few of
+    them can stand for any amount of memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise _at(self.peek_event(), "an alias: write its value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _at(key, "a key that is no word")
+            if key.value in seen:
+                raise _at(key, f"the key {key.value} comes twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _at(place: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(None, None, problem, place.start_mark)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -56,14 +85,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in the YAML file that `find_config` finds, scalars as text; UserError if it
     holds none."""
     path = find_config(path)
-    return _mapping(path.read_text(encoding="utf-8"), str(path))
-
-
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not valid YAML: {error}") from error
+    source = printable(str(path))
+    if path.stat().st_size > _MAX_BYTES:
+        raise UserError(f"{source} has more than {_MAX_BYTES} bytes: it is no config")
+    content = _parse(path.read_bytes(), f"{source} is not valid YAML")
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -71,10 +96,22 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
     return content
 
 
+def _parse(text: str | bytes, problem: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise UserError(f"{problem}: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # Tags such as !!int and !!timestamp take whatever text stands there.
+        reason = printable(" ".join(str(error).split()))
+        raise UserError(f"{problem}: {reason or type(error).__name__}") from error
+
+
 def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """Set `a.b=value` pairs in a nested mapping, in order; values are YAML."""
     for override in overrides:
         key, equals, text = override.partition("=")
+        override = printable(override[:100])
         if not equals or not key:
             raise UserError(f"override {override!r} is not of the form key.subkey=value")
         *parents, last = key.split(".")
@@ -83,10 +120,7 @@ def apply_overrides(content: dict[str, Any], overrides: list[str]) -> dict[str, 
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise UserError(f"override {override!r}: {parent!r} is a value, not a section")
-        try:
-            node[last] = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"override {override!r}: the value is not valid YAML") from error
+        node[last] = _parse(text, f"override {override!r}: the value is not valid YAML")
     return content
 
 
@@ -101,7 +135,11 @@ def build(schema: type[T], content: dict[str, Any], source: str) -> T:
     content = getattr(schema, "upgrade", dict)(content)
     schema.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
     try:
-        return TypeAdapter(schema).validate_python(content)
+        built = TypeAdapter(schema).validate_python(content)
+        _require_usable(plain(built), source)
+        return built
+    except RecursionError as error:
+        raise UserError(f"{source} is nested too deeply") from error
     except ValidationError as error:
         lines = [_explain(item, content) for item in error.errors()]
         raise UserError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
@@ -159,7 +197,19 @@ def _explain(item: Any, content: Any) -> str:
         return str(item["ctx"]["error"])
     if isinstance(item["input"], (dict, list)) or item["type"].startswith("missing"):
         return f"{key}: {item['msg']}"
-    return f"{key}={item['input']}: {item['msg']}"
+    return printable(f"{key}={str(item['input'])[:200]}: {item['msg']}")
+
+
+def _require_usable(value: Any, source: str, key: str = "") -> None:
+    """Raise UserError for numbers that no setting can mean, and single precision cannot hold."""
+    for name, part in value.items() if isinstance(value, dict) else ():
+        _require_usable(part, source, f"{key}.{name}" if key else str(name))
+    for part in value if isinstance(value, list) else ():
+        _require_usable(part, source, key)
+    if isinstance(value, int | float):
+        limit = _GREATEST_INTEGER if isinstance(value, int) else _GREATEST_NUMBER
+        if abs(value) > limit:
+            raise UserError(f"{source}:\n  {key}={value}: use a number of at most {limit:g}")
 
 
 def load(schema: type[T], path: str | Path, overrides: list[str] | None = None) -> T:

@@ -98,6 +98,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory. Of torch's allocators only the GPU's has a
+    class for it."""
+    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that no space, or no quota, is left."""
     number = getattr(error, "errno", None)

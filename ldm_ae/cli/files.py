@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from ldm_ae.data.paths import find_files
 from ldm_ae.errors import UserError
-from ldm_ae.files import clear_stale, printable
+from ldm_ae.files import clear_stale, is_out_of_memory, printable
 
 LAE = ".lae"
 LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
@@ -99,10 +98,7 @@ def one_file(source: Path, target: Path, one: Callable[[Path, Path], None]) -> N
             raise
         raise UserError(f"{name}: a file of this name cannot be made for it") from error
     except (MemoryError, RuntimeError) as error:
-        # torch has a class for GPUs alone; CPUs' allocator raises RuntimeError.
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
-            "can't allocate memory" not in str(error)
-        ):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(f"{name}: there is not enough memory for a picture this large") from (
             error

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from ldm_ae.cli.terminating import Terminated, terminating
 from ldm_ae.errors import UserError
-from ldm_ae.files import is_disk_full, printable
+from ldm_ae.files import is_disk_full, is_out_of_memory, printable
 from ldm_ae.installed import MissingExtraError, version
 
 # Each is a module here with `add_arguments(parser)` and `run(arguments)`, imported when asked for.
@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, FAILURE)
     except (MissingExtraError, UserError, MemoryError) as error:
         return _say(error, MISTAKE)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return _say(MemoryError(f"there is not enough memory: {error}"), MISTAKE)
     except OSError as error:
         if error.filename is None and not is_disk_full(error):
             raise

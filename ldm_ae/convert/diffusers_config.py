@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ldm_ae.errors import UserError
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import MAX_LEVELS, CoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
-from ldm_ae.models.settings import DiffusersConfig, ModelSettings
+from ldm_ae.models.settings import DiffusersConfig, ModelSettings, shown
 
 _DOWN = {"DownEncoderBlock2D": False, "AttnDownEncoderBlock2D": True}
 _UP = {"UpDecoderBlock2D": False, "AttnUpDecoderBlock2D": True}
@@ -34,7 +34,7 @@ _COMMON_DEFAULTS: dict[str, Any] = {
 _READ_AS = {family.diffusers_class: family for family in (KLConfig, DiscreteConfig)}
 
 # A config is read before its weights: these keep a broken one from building millions of modules.
-_MAX_LEVELS, _MAX_LAYERS = 12, 64
+_MAX_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -109,25 +109,27 @@ def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConf
 
 
 def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
-    """The scaling in a `config.json`; UserError if scaling_factor is not a positive number."""
+    """The scaling in a `config.json`. Raises UserError for a scaling_factor that is not positive,
+    and for anything else than numbers."""
     values = with_defaults(content)
-    factor = values["scaling_factor"]
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor > 0:
+    factor = values.number("scaling_factor")
+    if not factor > 0:
         raise values.unsupported("scaling_factor", "a positive number is")
     return LatentScaling(
-        scaling_factor=float(factor),
-        shift_factor=values.get("shift_factor"),
-        latents_mean=_tuple(values.get("latents_mean")),
-        latents_std=_tuple(values.get("latents_std")),
+        scaling_factor=factor,
+        shift_factor=None if values.get("shift_factor") is None else values.number("shift_factor"),
+        latents_mean=values.numbers("latents_mean"),
+        latents_std=values.numbers("latents_std"),
     )
 
 
 def with_defaults(content: Mapping[str, Any]) -> DiffusersConfig:
     """A `config.json` with diffusers' defaults for missing keys."""
     name = content.get("_class_name")
-    if name not in _READ_AS:
+    if not isinstance(name, str) or name not in _READ_AS:
         raise UserError(
-            f"config.json: _class_name={name} is not supported; only {' and '.join(_READ_AS)} are"
+            f"config.json: _class_name={shown(name)} is not supported; only"
+            f" {' and '.join(_READ_AS)} are"
         )
     defaults = {**_COMMON_DEFAULTS, **_READ_AS[name].diffusers_defaults}
     unknown = [
@@ -137,8 +139,8 @@ def with_defaults(content: Mapping[str, Any]) -> DiffusersConfig:
     ]
     if unknown:
         raise UserError(
-            f"config.json: {name} has the unknown keys {sorted(unknown)}; with them set, its output"
-            " could not be promised to be the same"
+            f"config.json: {name} has the unknown keys {shown(sorted(unknown))}; with them set, its"
+            " output could not be promised to be the same"
         )
     return DiffusersConfig({**defaults, **content})
 
@@ -149,8 +151,8 @@ def _coder(values: DiffusersConfig) -> CoderConfig:
     if values["in_channels"] != values["out_channels"]:
         raise values.unsupported("out_channels", "it must equal in_channels")
     widths = values["block_out_channels"]
-    if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= _MAX_LEVELS:
-        raise values.unsupported("block_out_channels", f"1 to {_MAX_LEVELS} widths are")
+    if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= MAX_LEVELS:
+        raise values.unsupported("block_out_channels", f"1 to {MAX_LEVELS} widths are")
     channels = tuple(
         DiffusersConfig(block_out_channels=width).integer("block_out_channels") for width in widths
     )
@@ -165,7 +167,7 @@ def _coder(values: DiffusersConfig) -> CoderConfig:
         channels=channels,
         num_res_blocks=values.integer("layers_per_block", _MAX_LAYERS),
         attention_factors=tuple(2**level for level, wanted in enumerate(down) if wanted),
-        mid_attention=bool(values["mid_block_add_attention"]),
+        mid_attention=values.boolean("mid_block_add_attention"),
         norm_groups=values.integer("norm_num_groups"),
     )
 
@@ -176,7 +178,7 @@ def _attention(
     types = values[key]
     if not isinstance(types, (list, tuple)) or len(types) != count:
         raise values.unsupported(key, f"one for each of the {count} block_out_channels is")
-    if any(name not in known for name in types):
+    if any(not isinstance(name, str) or name not in known for name in types):
         raise values.unsupported(key, f"only {' and '.join(known)} are")
     return [known[name] for name in types]
 
@@ -187,7 +189,3 @@ def _name(types: Mapping[str, bool], attention: bool) -> str:
 
 def _list(values: tuple[float, ...] | None) -> list[float] | None:
     return None if values is None else list(values)
-
-
-def _tuple(values: list[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ldm_ae.config import Width
 from ldm_ae.data.bounds import BOUNDS, Bounds
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
@@ -54,15 +55,15 @@ class DataConfig:
     split: str = "train"
     image_column: str | None = None
     streaming: bool = False
-    stream_lanes: int = 16
+    stream_lanes: Width = 16
     shuffle_window: int = 1
-    size: int = 256
+    size: Width = 256
     channels: int = 3
     crop: Literal["random_resized", "random"] = "random_resized"
     min_scale: float = 0.1
     min_side: int | None = None
     flip: bool = True
-    num_workers: int = 2
+    num_workers: Width = 2
     cache_mb: int = 512
     max_pixels: int = BOUNDS.max_pixels
     max_side: int = BOUNDS.max_side

@@ -1,4 +1,5 @@
-"""Workers of a loader that outlive a SIGTERM which was meant for training.
+"""Workers of a loader: they outlive a SIGTERM which was meant for training, and their failures are
+told in one line.
 
 torchrun and Slurm send it to every process of a job, but training has a step to finish, and the
 end of a worker would end it at once. It ends its workers itself.
@@ -14,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ldm_ae.errors import UserError
+
 
 @contextmanager
 def blocked_for_workers() -> Iterator[None]:
@@ -28,6 +31,27 @@ def blocked_for_workers() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def naming_worker_failures() -> Iterator[None]:
+    """In the process that reads: a worker's UserError without the traceback that torch puts around
+    its message, and one for a worker that was killed, of which torch tells at any moment."""
+    try:
+        yield
+    except UserError as error:
+        kind = type(error)
+        if not str(error).startswith(f"Caught {kind.__name__} in "):
+            raise
+        raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) or str(error).startswith("Caught "):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"a process that reads images died ({reason}), for lack of memory perhaps: use fewer"
+            " data.num_workers, or 0, and go on with --resume auto"
+        ) from error
 
 
 def heed_training_alone(worker: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ldm_ae.config import Depth, Width
 from ldm_ae.errors import UserError
 from ldm_ae.losses.discriminator import DiscriminatorNorm
 from ldm_ae.losses.gan_losses import GanLoss
@@ -50,8 +51,8 @@ class AdversarialConfig:
     ramp_steps: int = 1_000
     lr: float | None = None
     lr_warmup_steps: int = 100
-    num_layers: int = 3
-    base_channels: int = 64
+    num_layers: Depth = 3
+    base_channels: Width = 64
     norm: DiscriminatorNorm = "group"
     spectral_norm: bool = False
     lecam_weight: float = 0.0

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ldm_ae.config import Depth, Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.blocks import Downsample, MidBlock, Stage, Upsample, run
 from ldm_ae.models.layout import in_format
 from ldm_ae.models.norm import NormSiLU
+
+MAX_LEVELS = 12
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class CoderConfig:
     """
 
     image_channels: int = 3
-    channels: tuple[int, ...] = (128, 256, 512, 512)
-    num_res_blocks: int = 2
+    channels: tuple[Width, ...] = (128, 256, 512, 512)
+    num_res_blocks: Depth = 2
     attention_factors: tuple[int, ...] = ()
     mid_attention: bool = True
     norm_groups: int = 32
@@ -38,8 +41,10 @@ class CoderConfig:
             raise UserError(
                 f"coder.image_channels={self.image_channels}: use 1 (grey), 3 (RGB) or 4 (RGBA)"
             )
-        if not self.channels or min(self.channels) < 1:
-            raise UserError(f"coder.channels={list(self.channels)}: list positive widths")
+        if not 1 <= len(self.channels) <= MAX_LEVELS or min(self.channels) < 1:
+            raise UserError(
+                f"coder.channels={list(self.channels)}: list positive widths, {MAX_LEVELS} at most"
+            )
         if self.norm_groups < 1:
             raise UserError(f"coder.norm_groups={self.norm_groups}: use 1 or more")
         bad = [width for width in self.channels if width % self.norm_groups]

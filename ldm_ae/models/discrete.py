@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
@@ -42,8 +43,8 @@ class DiscreteConfig(ModelSettings):
 
     kind: Literal["discrete"] = "discrete"
     coder: CoderConfig = field(default_factory=CoderConfig)
-    latent_channels: int = 4
-    code_channels: int | None = None
+    latent_channels: Width = 4
+    code_channels: Width | None = None
     codebook: CodebookConfig = field(default_factory=VQConfig)
     predict_scale: bool = False
     init_from: str | None = None

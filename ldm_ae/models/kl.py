@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
@@ -34,7 +35,7 @@ class KLConfig(ModelSettings):
 
     kind: Literal["kl"] = "kl"
     coder: CoderConfig = field(default_factory=CoderConfig)
-    latent_channels: int = 4
+    latent_channels: Width = 4
     quant_conv: bool = True
     posterior: Literal["learned", "fixed"] = "learned"
     fixed_std: float = 0.1
@@ -67,7 +68,7 @@ class KLConfig(ModelSettings):
         return cls(
             coder=coder,
             latent_channels=content.integer("latent_channels"),
-            quant_conv=bool(content["use_quant_conv"]),
+            quant_conv=content.boolean("use_quant_conv"),
         )
 
 

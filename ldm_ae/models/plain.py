@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from ldm_ae.config import Width
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MIN_LOGVAR
@@ -26,7 +27,7 @@ class PlainConfig(ModelSettings):
 
     kind: Literal["plain"] = "plain"
     coder: CoderConfig = field(default_factory=CoderConfig)
-    latent_channels: int = 4
+    latent_channels: Width = 4
     quant_conv: bool = True
     rate: RateConfig | None = None
     init_from: str | None = None

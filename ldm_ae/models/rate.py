@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.noise import uniform_noise
 
@@ -36,7 +37,7 @@ class RateConfig:
     least_step: float = 0.1
     greatest_step: float = 0.8
     step_power: float = 1.0
-    width: int = 64
+    width: Width = 64
 
     def __post_init__(self) -> None:
         if not 0 < self.least_step <= self.greatest_step:

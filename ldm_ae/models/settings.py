@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ldm_ae.errors import UserError
+from ldm_ae.files import printable
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.quantizers.base import QuantizerConfig
 
 MAX_CHANNELS = 1 << 16
+_GREATEST = 1e30  # single precision ends at 3e38, and squares are taken
 
 
 class ModelSettings:
@@ -58,5 +60,38 @@ class DiffusersConfig(dict[str, Any]):
             raise self.unsupported(key, f"an integer from 1 to {at_most} is")
         return value
 
+    def boolean(self, key: str) -> bool:
+        """Raises UserError for anything else than true and false."""
+        value = self[key]
+        if not isinstance(value, bool):
+            raise self.unsupported(key, "true or false is")
+        return value
+
+    def number(self, key: str) -> float:
+        """Raises UserError for anything else than a number of single precision."""
+        return _number(self[key], self.unsupported(key, "a number is"))
+
+    def numbers(self, key: str) -> tuple[float, ...] | None:
+        """One for each latent channel, or None. Raises UserError for anything else."""
+        values = self.get(key)
+        if values is None:
+            return None
+        error = self.unsupported(key, "a number for each latent channel is")
+        if not isinstance(values, (list, tuple)) or len(values) != self["latent_channels"]:
+            raise error
+        return tuple(_number(value, error) for value in values)
+
     def unsupported(self, key: str, remedy: str) -> UserError:
-        return UserError(f"config.json: {key}={self[key]} is not supported; {remedy}")
+        return UserError(f"config.json: {key}={shown(self[key])} is not supported; {remedy}")
+
+
+def _number(value: Any, error: UserError) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _GREATEST:
+        raise error
+    return float(value)
+
+
+def shown(value: Any) -> str:
+    """A value of a file as a message can have it: in one short line."""
+    text = printable(repr(value) if not isinstance(value, str) else value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

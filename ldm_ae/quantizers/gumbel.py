@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.config import NumCodes
 from ldm_ae.errors import UserError
 from ldm_ae.noise import gumbel_noise
 from ldm_ae.quantizers.base import Quantized, Quantizer, QuantizerConfig
@@ -28,7 +29,7 @@ class GumbelConfig(QuantizerConfig):
     loss_is_summed: ClassVar[bool] = True
 
     kind: Literal["gumbel"] = "gumbel"
-    size: int = 1024
+    size: NumCodes = 1024
     temperature_start: float = 1.0
     temperature_end: float = 1 / 16
     temperature_steps: int = 150_000

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ldm_ae.config import NumCodes
 from ldm_ae.distributed import sum_over_ranks, take_across_ranks, world
 from ldm_ae.errors import UserError
 from ldm_ae.noise import mix
@@ -35,7 +36,7 @@ class VQConfig(QuantizerConfig):
     title: ClassVar[str] = "VQ-regularised autoencoder"
 
     kind: Literal["vq"] = "vq"
-    size: int = 1024
+    size: NumCodes = 1024
     update: Literal["ema", "gradient"] = "ema"
     ema_decay: float = 0.99
     beta: float = 0.25

@@ -62,6 +62,27 @@ def _refuse_sharding() -> None:
             )
 
 
+def overruled_launch(config: TrainConfig) -> list[str]:
+    """A line for each setting that the launch, or `accelerate config`, has left in the environment
+    and that differs from the config, which counts. What a launcher sets unasked is passed over."""
+    counted = {
+        "ACCELERATE_MIXED_PRECISION": (
+            ("no", MIXED_PRECISION[config.precision]),
+            f"train.precision={config.precision}",
+        ),
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": (
+            ("1", str(config.accumulation)),
+            f"train.accumulation={config.accumulation}",
+        ),
+    }
+    lines = []
+    for variable, (agreeing, setting) in counted.items():
+        asked = os.environ.get(variable, "").lower()
+        if asked and asked not in agreeing:
+            lines.append(f"{variable}={asked} of the launch does not count: {setting} does")
+    return lines
+
+
 def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
     """Accelerate, told explicitly what the config says, its precision settled.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,7 +153,17 @@ def recover(run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def naming_full_disk(run_dir: Path) -> Iterator[None]:
-    """Turn whatever error a full disk caused into an OSError that says where, and what is left."""
+    """Turn whatever error a full disk caused into an OSError that says where, and what is left.
+
+    A tracker's thread that meets it is silent: the next write of the main thread raises it again.
+    """
+    told = threading.excepthook
+
+    def tell(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is None or not is_disk_full(arguments.exc_value):
+            told(arguments)
+
+    threading.excepthook = tell
     try:
         yield
     except Exception as error:
@@ -165,3 +176,5 @@ def naming_full_disk(run_dir: Path) -> Iterator[None]:
             f"no space is left on the disk of {run_dir.absolute()}; {kept}. Make room, then go on"
             f" with --resume auto ({error})",
         ) from error
+    finally:
+        threading.excepthook = told

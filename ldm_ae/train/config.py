@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from ldm_ae.config import Width
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.data.config import DataConfig
 from ldm_ae.errors import UserError
@@ -56,7 +57,7 @@ class TrainConfig:
 
     run_dir: str = "runs/default"
     steps: int = 100_000
-    batch_size: int = 8
+    batch_size: Width = 8
     accumulation: int = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-4
@@ -140,7 +141,7 @@ class Experiment:
     @staticmethod
     def upgrade(content: dict[str, Any]) -> dict[str, Any]:
         """What earlier versions wrote, as it is written today."""
-        return {**content, "model": current_section(content.get("model"))}
+        return {"data": {}, **content, "model": current_section(content.get("model"))}
 
     def __post_init__(self) -> None:
         factor = self.model.coder.downsampling_factor

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ldm_ae.data.batch import Batch, SkipLog
-from ldm_ae.files import replacing
+from ldm_ae.files import printable, replacing
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.train.trackers import track_picture
 
@@ -86,9 +86,9 @@ class RunLog:
         self._images += num_images
         self.bar.update()
         for line in self.skips.add(batches):
-            self.bar.write(f"skipped {line}")  # by whichever rank met it
+            self.bar.write(f"skipped {printable(line)}")  # by whichever rank met it
         for note in notes:
-            self.message(note)
+            self.message(printable(note))
 
     def terms(self, step: int, terms: dict[str, float]) -> None:
         """Log scalars, averaged over ranks; called by every rank when they are due."""

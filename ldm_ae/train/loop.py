@@ -8,8 +8,9 @@ from typing import Any
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
+from ldm_ae.data.worker_signals import naming_worker_failures
 from ldm_ae.files import replacing
-from ldm_ae.train.accelerator import join_ranks, make_accelerator
+from ldm_ae.train.accelerator import join_ranks, make_accelerator, overruled_launch
 from ldm_ae.train.build import build_state
 from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk
@@ -40,7 +41,8 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
     """
     run_dir = Path(experiment.train.run_dir)
     ranks = join_ranks(experiment.train)
-    with naming_full_disk(run_dir), sole_run(run_dir, ranks.is_main_process):
+    one_run = sole_run(run_dir, ranks.is_main_process)
+    with naming_full_disk(run_dir), naming_worker_failures(), one_run:
         return _train(experiment, resume)
 
 
@@ -77,7 +79,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         forget_validations_after(run_dir, progress.step)
     start_trackers(accelerator, run_dir, progress.step, resolved)
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
-    notes += filter(None, (about_precision, about_kernels))
+    notes += filter(None, (about_precision, about_kernels, *overruled_launch(config)))
     if held_out.frechet is not None:
         notes.append(held_out.frechet.describe())
     for note in notes:

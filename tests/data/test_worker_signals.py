@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
-from ldm_ae.data.worker_signals import blocked_for_workers
+from ldm_ae.data.worker_signals import blocked_for_workers, naming_worker_failures
+from ldm_ae.errors import UserError
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="workers cannot tell who sent a signal"
@@ -58,3 +61,28 @@ def test_what_was_blocked_before_stays_so() -> None:
     with pytest.raises(KeyError), blocked_for_workers():
         raise KeyError
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+class _Fails(Dataset):
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        if self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise UserError("shard 3 has vanished")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("killed", r"images died \(DataLoader worker .*use fewer data.num_workers"),
+        ("refuses", "^shard 3 has vanished$"),
+    ],
+)
+def test_what_a_worker_dies_of_is_one_line(how: str, message: str) -> None:
+    with pytest.raises(UserError, match=message), naming_worker_failures():
+        list(DataLoader(_Fails(how), num_workers=1, batch_size=None))

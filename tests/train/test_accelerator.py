@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.loop import train
 
 
 def test_fp16_on_a_cpu_is_refused(make_experiment, tmp_path: Path) -> None:
@@ -36,3 +37,22 @@ def test_a_sharded_launch_is_refused(
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="ACCELERATE_USE_FSDP=true: FSDP.*--multi_gpu"):
         make_accelerator(make_experiment().train, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "train.precision=fp32"),
+        ("ACCELERATE_MIXED_PRECISION", "no", None),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "train.accumulation=1"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", None),
+    ],
+)
+def test_a_launch_that_says_something_else_is_told_once(
+    make_experiment, monkeypatch, capfd, variable: str, value: str, told: str | None
+) -> None:
+    monkeypatch.setenv(variable, value)
+    train(make_experiment("train.steps=2"))
+    shown = "".join(capfd.readouterr())
+    line = f"{variable}={value} of the launch does not count: {told} does"
+    assert shown.count(line) == (told is not None) and shown.count(variable) == (told is not None)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ldm_ae.data.batch import Batch
+from ldm_ae.errors import UserError
 from ldm_ae.files import write_through
 from ldm_ae.train.checkpoint import (
     Progress,
@@ -126,3 +127,40 @@ def test_every_file_is_written_through(
     monkeypatch.setattr("ldm_ae.train.checkpoint.write_through", note)
     folder = save_checkpoint(tmp_path, state, Progress(1, 1), keep=1, scores={})
     assert sorted(written) == sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", '{"step": "abc"}', '{"step": -1}', '{"step": [1]}', '{"sped": 1}',
+     '{"step": 1e400}', '{"step": ' * 9000],
+)  # fmt: skip
+def test_an_odd_state_is_one_message(content: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(UserError, match="is damaged: go on from another one"):
+        read_progress(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1], {}, {"optimizer": 3}, "text"])
+def test_an_odd_training_state_is_one_message(content: object, make_state, tmp_path: Path) -> None:
+    state = make_state(GAN)
+    folder = save_checkpoint(tmp_path, state, Progress(3, 24), keep=2)
+    torch.save(content, folder / "training.pt")
+    with pytest.raises(UserError, match="step-00000003 does not fit this config"):
+        load_checkpoint(folder, state)
+
+
+@pytest.mark.parametrize("name", ["model", "ema", "training"])
+def test_a_checkpoint_that_is_not_finite_names_the_tensor(
+    name: str, make_state, tmp_path: Path
+) -> None:
+    state = make_state(GAN)
+    with torch.no_grad():
+        if name == "training":
+            state.generator.module.log_variance.fill_(float("nan"))
+        else:
+            network = state.autoencoder if name == "model" else state.average.model
+            network.decoder.conv_in.bias[0] = float("inf")
+    folder = save_checkpoint(tmp_path, state, Progress(3, 24), keep=2)
+    tensor = "log_variance" if name == "training" else "decoder.conv_in.bias"
+    with pytest.raises(UserError, match=rf"{name}\..*: {tensor} holds numbers that are not finite"):
+        load_checkpoint(folder, make_state(GAN))

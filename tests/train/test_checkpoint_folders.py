@@ -1,9 +1,14 @@
 import errno
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from ldm_ae.errors import UserError
+from ldm_ae.export.export import REPLACED, WRITING
+from ldm_ae.files import aside_of
 from ldm_ae.train.checkpoint_folders import (
     best_checkpoint,
     checkpoints_of,
@@ -139,3 +144,48 @@ def test_a_full_disk_is_named_with_its_folder_and_the_last_good_checkpoint(
 def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lr"), naming_full_disk(tmp_path):
         raise ValueError("lr")
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, False), (errno.EIO, True)])
+def test_a_trackers_thread_is_silent_on_a_full_disk_alone(
+    number: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def write() -> None:
+        raise OSError(number, "cannot write")
+
+    with naming_full_disk(tmp_path):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert bool(seen) == told
+    assert threading.excepthook == seen.append
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"psnr": "abc"}', '{"psnr": [1]}', "{", '{"psnr": NaN}']
+)
+def test_broken_scores_are_one_message(content: str, tmp_path: Path) -> None:
+    folder = make(tmp_path, 3)
+    (folder / "scores.json").write_text(content)
+    with pytest.raises(UserError, match=r"step-00000003/scores\.json"):
+        best_checkpoint(tmp_path, "psnr")
+
+
+def test_what_a_kill_left_in_the_runs_folder_goes(tmp_path: Path) -> None:
+    make(tmp_path, 3)
+    (tmp_path / "previews").mkdir()
+    for path in (tmp_path / "config.yaml", tmp_path / "previews" / "step-00000003.png"):
+        for process in (os.getpid(), os.getppid()):  # under the run's lock, of whichever process
+            aside = aside_of(path)
+            aside.with_name(aside.name.replace(str(os.getpid()), str(process))).touch()
+    writing, replaced = (aside_of(tmp_path / "export", end) for end in (WRITING, REPLACED))
+    for folder in (writing, replaced):
+        folder.mkdir()
+        (folder / "config.json").write_text(folder.name)
+    recover(tmp_path)
+    hidden = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert hidden == []
+    assert (tmp_path / "export" / "config.json").read_text() == replaced.name
