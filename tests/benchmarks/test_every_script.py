@@ -22,7 +22,11 @@ def test_help_names_the_command(script: str, start: Callable[..., None], capsys)
 
 
 QUICK = {
-    "codec_fuzz.py": (["--files", "12"], ["models", "vq_v1", "num_files"], 12),
+    "attack.py": (
+        ["--files", "12", "--kind", "config.json"],
+        ["kinds", "config.json", "vq_v1", "num_files"],
+        12,
+    ),
     "codec_speed.py": (["--side", "64", "--count", "1", "--rounds", "1"], ["side"], 64),
 }
 
