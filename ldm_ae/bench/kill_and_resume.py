@@ -68,7 +68,7 @@ def write_pictures(data_dir: Path) -> None:
 def digests(run_dir: Path) -> dict[str, str]:
     """sha256 of everything that must come out alike."""
     last = run_dir / "checkpoints" / f"step-{STEPS:08d}"
-    export = next((run_dir / "export").glob("*.safetensors"))
+    export = run_dir / "export" / "diffusion_pytorch_model.safetensors"
     files = {
         "model": last / "model.safetensors",
         "ema": last / "ema.safetensors",

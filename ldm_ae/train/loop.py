@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     for note in notes:
         log.message(note)
     keeper = Keeper(run_dir, state, experiment.best_metric)
-    progress = _run_updates(state, loader, progress, held_out, log, keeper)
+    with closing(log.bar):  # what an error says begins a line of its own
+        progress = _run_updates(state, loader, progress, held_out, log, keeper)
 
     export_dir = run_dir / "export"
     # The process group is gone by now: the others need not wait for a long export.
