@@ -54,25 +54,39 @@ class TarShard(Shard):
 
     def read(self, row: int) -> bytes:
         """The encoded image of one row. Raises BrokenImageError as `_payload`."""
-        with open_binary(self.path) as file:
+        with self._opened() as file:
             return self._payload(file, row)
 
     def items(self, start: int) -> Iterator[Item]:
         """The images from row `start` on, front to back."""
-        with open_binary(self.path) as file:
+        try:
+            opened = self._opened()
+        except BrokenImageError as error:  # of every image in it
+            yield from ((self.name(row), error) for row in range(start, len(self)))
+            return
+        with opened as file:
             for row in range(start, len(self)):
                 try:
                     yield self.name(row), self._payload(file, row)
                 except BrokenImageError as error:
                     yield self.name(row), error
 
+    def _opened(self) -> BinaryIO:
+        try:
+            return open_binary(self.path)
+        except OSError as error:
+            raise BrokenImageError(f"the shard cannot be opened: {error.strerror}") from error
+
     def _payload(self, file: BinaryIO, row: int) -> bytes:
         """Raises BrokenImageError where the size is beyond reason, or the file got shorter."""
         size = int(self.sizes[row])
         if size > self.max_bytes:
             raise BrokenImageError(f"{size} bytes is more than {self.max_bytes} (max_pixels)")
-        file.seek(int(self.offsets[row]))
-        payload = file.read(size)
+        try:
+            file.seek(int(self.offsets[row]))
+            payload = file.read(size)
+        except OSError as error:
+            raise BrokenImageError(f"the shard cannot be read: {error.strerror}") from error
         if len(payload) < size:
             raise BrokenImageError(f"the shard ends within it: {len(payload)} of {size} bytes")
         return payload
