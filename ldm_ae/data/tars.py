@@ -174,11 +174,19 @@ def _some_endings(path: str) -> str:
 
 
 def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Every member's header. Raises tarfile.ReadError for a tar that is damaged or cut off."""
+    """Every member's header. Raises tarfile.ReadError for a tar that is damaged or cut off, and
+    for headers that stand before headers without end, or hold what is no number or no text."""
+    try:
+        yield from _headers(file)
+    except (RecursionError, ValueError, LookupError, ArithmeticError) as error:
+        raise tarfile.ReadError(f"a header is damaged ({type(error).__name__})") from error
+
+
+def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
-        while (member := _next(tar)) is not None:
+        while (member := tar.next()) is not None:
             if member.size < 0 or member.offset_data + member.size > end:
                 raise tarfile.ReadError(f"it ends within {member.name} (byte {member.offset_data})")
             yield member
@@ -189,14 +197,6 @@ def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
         block = file.read(tarfile.BLOCKSIZE)
         if len(block) not in (0, tarfile.BLOCKSIZE) or any(block):
             raise tarfile.ReadError(f"there is no valid header at byte {tar.offset}")
-
-
-def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-    """Headers may stand before headers without end, and hold whatever text."""
-    try:
-        return tar.next()
-    except (RecursionError, ValueError, LookupError, ArithmeticError) as error:
-        raise tarfile.ReadError(f"a header at byte {tar.offset}: {type(error).__name__}") from error
 
 
 class _Headers:

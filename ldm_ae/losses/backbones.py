@@ -28,7 +28,7 @@ TORCHVISION_WEIGHTS: dict[Backbone, str] = {
     "alex": "AlexNet_Weights",
     "squeeze": "SqueezeNet1_1_Weights",
 }
-DOWNLOAD_TIMEOUT_SECONDS = 30.0
+DOWNLOAD_TIMEOUT_SECONDS = 10.0
 
 
 def load_backbone(
