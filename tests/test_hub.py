@@ -72,7 +72,9 @@ def test_a_mistyped_folder_asks_nobody(
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    with pytest.raises(UserError, match=rf"{name} is no folder here: .* hub:owner/model"):
+    with pytest.raises(
+        UserError, match=rf"{name} has no config.json, .* no folder here: .* hub:owner/model"
+    ):
         ldm_ae.load(name)
 
 

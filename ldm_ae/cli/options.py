@@ -21,7 +21,7 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "subfolder": arguments.subfolder,
         "variant": arguments.variant,
-        "device": usable_device(arguments.device, "--device"),
+        "device": usable_device(arguments.device, "--device "),
     }
 
 

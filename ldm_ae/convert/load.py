@@ -72,7 +72,7 @@ def load(
     return model.eval().to(device)
 
 
-def usable_device(name: torch.device | str, key: str = "device") -> torch.device:
+def usable_device(name: torch.device | str, key: str = "device=") -> torch.device:
     """Raises UserError for a device on which nothing can be computed here."""
     try:
         device = torch.device(name)
@@ -80,7 +80,7 @@ def usable_device(name: torch.device | str, key: str = "device") -> torch.device
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{key}={name}: torch cannot compute there ({reason}); use cpu, or cuda with a GPU"
+            f"{key}{name}: torch cannot compute there ({reason}); use cpu, or cuda with a GPU"
         ) from error
     return device
 
@@ -92,9 +92,10 @@ def model_folder(folder: str | Path, subfolder: str | None) -> Path:
         return embedded
     folder = hub.download(folder, SUBFOLDERS) if hub.is_hub_name(folder) else Path(folder)
     if not folder.is_dir():
+        names = f", or one of {', '.join(sorted(zoo.names()))}, which the package has"
         raise UserError(
-            f"{folder} is no folder here: check its path; a model on the hub is hub:owner/model,"
-            f" and those of the package are {', '.join(sorted(zoo.names())) or 'none'}"
+            f"{folder} has no config.json, for it is no folder here: check its path, or name"
+            f" hub:owner/model on the hub{names if zoo.names() else ''}"
         )
     if subfolder is not None:
         folder = folder / subfolder

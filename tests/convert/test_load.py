@@ -237,7 +237,7 @@ def test_truncated_weights(tmp_path):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere is no folder here: check its path; .*hub:"):
+    with pytest.raises(ValueError, match=r"nowhere has no config\.json, for it is no folder"):
         ldm_ae.load(tmp_path / "nowhere")
 
 

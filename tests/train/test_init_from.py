@@ -35,8 +35,8 @@ def test_a_folder_and_a_pipelines_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no folder", "no folder here: check its path; a model on the hub is hub:owner/model"),
-        ("nobody/nothing-at-all", "no folder here: check its path; a model on the hub is hub:"),
+        ("no folder", "no folder here: check its path, or name hub:owner/model on the hub"),
+        ("nobody/nothing-at-all", "no folder here: check its path, or name hub:"),
         ("hub:nobody/nothing-at-all", "the hub does not give it"),
     ],
 )
