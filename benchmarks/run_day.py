@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: forked children m
 from ldm_ae.bench.command import make_parser
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.bench.run_day import run_day
+from ldm_ae.cli.main import main as main_of_ldm_ae
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     from diffusers import VQModel  # noqa: F401 (exports need it, and no life should pay for it)
 
     root = Path(tempfile.mkdtemp(prefix="run_day-"))
-    found = run_day(root)
+    found = run_day(root, main_of_ldm_ae)
     text = json.dumps({"scenes": found}).replace(str(root), "ROOT")
     write_json(arguments.out, json.loads(text) | provenance())
     print(json.dumps(json.loads(text)["scenes"], indent=2))

@@ -26,19 +26,19 @@ import ldm_ae.train.export_run as export_run
 import ldm_ae.train.loop as loop
 from ldm_ae.bench.kill_and_resume import RUN, digests, write_pictures
 from ldm_ae.bench.lives import fork
-from ldm_ae.cli.main import main
 from ldm_ae.train.checkpoint_folders import checkpoints_of
 from ldm_ae.train.run_lock import LOCK
 
 Mishap = Callable[[], None]
+Command = Callable[[list[str]], int]  # `ldm-ae`: its arguments => its exit code
 _LINES = 12  # of what a start printed
 
 
 class Day:
     """Runs in folders of their own below `root`, on the same pictures."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, command: Command) -> None:
+        self.root, self.command = root, command
         os.waitpid(fork(partial(write_pictures, root)), 0)
         (root / "run.yaml").write_text(RUN, encoding="utf-8")
         self.undisturbed = self.start(root / "undisturbed")
@@ -57,7 +57,7 @@ class Day:
             f"train.run_dir={run_dir}",
             *more,
         ]
-        return fork(partial(_live, line, said, mishap)), said
+        return fork(partial(_live, self.command, line, said, mishap)), said
 
     def start(
         self, run_dir: Path, resume: str = "auto", mishap: Mishap | None = None, *more: str
@@ -68,7 +68,7 @@ class Day:
         return digests(run_dir) == self.end
 
 
-def _live(line: list[str], said: Path, mishap: Mishap | None) -> None:
+def _live(command: Command, line: list[str], said: Path, mishap: Mishap | None) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with said.open("w") as file:
@@ -77,7 +77,7 @@ def _live(line: list[str], said: Path, mishap: Mishap | None) -> None:
     export_run.MIN_CROPS = 8  # statistics over more would take longer than the training
     if mishap is not None:
         mishap()
-    os._exit(main(line))
+    os._exit(command(line))
 
 
 def _ended(process: int, said: Path) -> dict[str, Any]:
@@ -216,9 +216,9 @@ def changing_images(day: Day) -> Iterator[tuple[str, dict[str, Any]]]:
 SCENES = (two_starts, sigterm, bit_flips, full_disk, changing_images)
 
 
-def run_day(root: Path) -> dict[str, Any]:
+def run_day(root: Path, command: Command) -> dict[str, Any]:
     """What befell, by scene; `root` is an empty folder to work in."""
-    day = Day(root)
+    day = Day(root, command)
     found = {"undisturbed": day.undisturbed}
     for scene in SCENES:
         found |= dict(scene(day))
