@@ -15,6 +15,7 @@ from accelerate.utils import (
 
 from ldm_ae.errors import UserError
 from ldm_ae.train.config import TrainConfig
+from ldm_ae.train.memory import keep_freed_memory
 from ldm_ae.train.trackers import require_trackers
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -94,6 +95,8 @@ def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
             "train.precision=fp16 needs a GPU: on a CPU use train.precision=auto, bf16 or fp32"
         )
     require_trackers(config.trackers)
+    if uses_cpu(config):
+        keep_freed_memory()
     return Accelerator(
         mixed_precision=MIXED_PRECISION[config.precision],
         cpu=uses_cpu(config),

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+
+from ldm_ae.train import memory
+
+FAULTS = """
+import resource, torch
+from ldm_ae.train.memory import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+def step(num):
+    blocks = [torch.ones(1 << 20) for _ in range(num)]  # 4 MiB each
+step(32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    step(30)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(keep: bool) -> int:
+    command = [sys.executable, "-c", FAULTS.format(keep=keep)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(not memory.keep_freed_memory(), reason="another C library than glibc")
+def test_memory_is_fetched_once() -> None:
+    assert page_faults(keep=True) < page_faults(keep=False) / 10
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert not memory.keep_freed_memory()
