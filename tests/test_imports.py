@@ -42,7 +42,12 @@ FLOORS = (
 # Which top-level packages only some modules may import.
 ONLY = {
     "accelerate": ("ldm_ae.train",),
-    "diffusers": ("ldm_ae.convert", "ldm_ae.export", "ldm_ae.train.init_from"),
+    "diffusers": (
+        "ldm_ae.convert",
+        "ldm_ae.export",
+        "ldm_ae.train.init_from",
+        "ldm_ae.bench.throughput",
+    ),
     "pydantic": ("ldm_ae.config",),
     "yaml": ("ldm_ae.config",),
     "lpips": ("ldm_ae.losses",),

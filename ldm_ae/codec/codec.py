@@ -68,7 +68,12 @@ class Codec:
         """model: in eval mode, on the device to compute on. max_pixels: files of larger pictures
         are refused before memory is taken for them. folder: where `ldm-ae calibrate` keeps the
         priors that it has replaced, so that their files can still be read. Raises UserError for a
-        prior of another kind of model."""
+        prior of another kind of model, and for a model that `ldm_ae.load` opened as fast."""
+        if model.precision != "fp32":
+            raise UserError(
+                f"a codec computes in fp32, and this model is {model.precision}: open it by"
+                " ldm_ae.load without precision=fast"
+            )
         self.max_pixels, self.folder = max_pixels, folder
         self.model, self.prior = model, prior
         self._earlier: dict[bytes, Codec] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.json_file import read_json
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.models.fast import make_fast
 from ldm_ae.weights_file import read_pickled, require_finite
 
 STEM = "diffusion_pytorch_model"
@@ -32,6 +33,7 @@ def load(
     subfolder: str | None = None,
     variant: str | None = None,
     device: torch.device | str = "cpu",
+    precision: Literal["fp32", "fast"] = "fp32",
 ) -> Autoencoder:
     """The autoencoder in a folder, in eval mode, with fp32 weights.
 
@@ -48,11 +50,22 @@ def load(
     `decode` work on unscaled ones; `.latents_mean` and `.latents_std` are an export's statistics
     per channel, or None. The output is the diffusers class' own, in fp32.
 
+    precision: `fast`, on a CPU, is for use without exactness: `.precision` of the model says what
+        was taken, images differ by less than half an 8-bit level in the mean, indices may differ,
+        and a codec does not take such a model.
+
     Raises UserError for a missing or broken file, a device that is not there, a class or setting
     that is not supported, and weights whose names or shapes do not fit the config, before memory
     is taken for them.
     """
     device = usable_device(device)
+    if precision not in ("fp32", "fast"):
+        raise UserError(f"precision={precision!r}: use fp32 or fast")
+    if precision == "fast" and device.type != "cpu":
+        raise UserError(
+            f"precision=fast with device={device} is for CPUs: leave it out, and call the model"
+            " under torch.autocast"
+        )
     folder = model_folder(folder, subfolder)
     content = read_config(folder)
     config, scaling = from_diffusers_config(content), scaling_of(content)
@@ -68,7 +81,8 @@ def load(
     model.restart_training()
     model.scaling_factor = scaling.scaling_factor
     model.shift_factor = scaling.shift_factor or 0.0
-    model.latents_mean, model.latents_std = scaling.latents_mean, scaling.latents_std
+    if precision == "fast":
+        make_fast(model)
     return model.eval().to(device)
 
 

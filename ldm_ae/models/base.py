@@ -37,6 +37,8 @@ class Autoencoder(nn.Module):
     # Of each channel, where the loaded folder gives them; else None.
     latents_mean: tuple[float, ...] | None = None
     latents_std: tuple[float, ...] | None = None
+    # What it computes in; `ldm_ae.load` with precision="fast" says here what it took.
+    precision: str = "fp32"
 
     def __init__(
         self,
@@ -81,8 +83,8 @@ class Autoencoder(nn.Module):
                 f"image size {images.shape[2]}x{images.shape[3]} is not divisible by the"
                 f" downsampling factor {factor}: pad it, or call reconstruct(), which does"
             )
-        hidden = self.encoder(images)
-        return at_least_fp32(hidden if self.quant_conv is None else self.quant_conv(hidden))
+        hidden = at_least_fp32(self.encoder(images))
+        return hidden if self.quant_conv is None else at_least_fp32(self.quant_conv(hidden))
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """What the decoder takes (latents, or codes after quantisation) -> its raw output."""

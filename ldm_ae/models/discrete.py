@@ -111,7 +111,8 @@ class DiscreteAutoencoder(Autoencoder):
 
     def decode_indices(self, indices: Tensor) -> Tensor:
         self.quantize.require_indices(indices)
-        codes = self.quantize.lookup(indices).to(self.decoder.conv_in.weight.dtype)
+        assert self.post_quant_conv is not None
+        codes = self.quantize.lookup(indices).to(self.post_quant_conv.weight.dtype)
         return self.decode_codes(codes)[:, : self.image_channels]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ def is_channels_last(x: Tensor) -> bool:
     return last and not x.is_contiguous() and x.device.type == "cpu"
 
 
-def in_format(first: nn.Module, x: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """first(x) in a memory format, which every later layer keeps. Weights stay as they are: both
-    formats have one state."""
+def in_format(first: nn.Conv2d, x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """first(x) in the type of its weights and in a memory format, both of which every later layer
+    keeps. Weights stay in the format that they have: one state serves both."""
     # Twice, for x with one channel has no format of its own.
-    y: Tensor = first(x.contiguous(memory_format=memory_format))
-    return y.contiguous(memory_format=memory_format)
+    x = x.to(first.weight.dtype).contiguous(memory_format=memory_format)
+    return first(x).contiguous(memory_format=memory_format)

@@ -23,7 +23,9 @@ class NormSiLU(nn.GroupNorm):
         super().__init__(num_groups, num_channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        if is_channels_last(x) and torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)):
+            return F.silu(super().forward(x), inplace=True)
+        if is_channels_last(x):
             return _NormSiLU.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return F.silu(super().forward(x))
 

@@ -1,0 +1,212 @@
+"""Time of a training step, of encoding and of decoding: ours beside diffusers', on one CPU thread.
+
+Each measurement has a process of its own, in turn: what one leaves behind (kernels, memory that is
+kept, a precision) does not touch another, and what slows the machine for a while slows all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ldm_ae import config
+from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
+from ldm_ae.data.batch import Batch
+from ldm_ae.losses.perceptual import build_perceptual
+from ldm_ae.losses.reconstruction import l1
+from ldm_ae.models.build import build_model
+from ldm_ae.models.fast import make_fast
+from ldm_ae.train.accelerator import make_accelerator
+from ldm_ae.train.build import build_state
+from ldm_ae.train.config import Experiment
+from ldm_ae.train.steps import train_step
+
+
+@dataclass(frozen=True)
+class Subject:
+    """task: what is timed, of the model of a config. channels_last, bf16: diffusers'. side, batch:
+    of the images. overrides: of the config, for ours."""
+
+    task: Literal["step", "encode", "decode"]
+    implementation: Literal["ours", "diffusers"]
+    model: str
+    side: int
+    batch: int
+    bf16: bool = False
+    channels_last: bool = False
+    fast: bool = False
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        parts = [self.implementation, "bf16" if self.bf16 else ""]
+        parts += ["channels-last" if self.channels_last else "", "fast" if self.fast else ""]
+        return " ".join(filter(None, (*parts, *self.overrides)))
+
+
+def step_subjects(model: str, side: int, batch: int) -> list[Subject]:
+    """One model's training step: diffusers' plain loop in four settings, ours in four."""
+    plain = [
+        Subject("step", "diffusers", model, side, batch, bf16=bf16, channels_last=last)
+        for bf16 in (False, True)
+        for last in (False, True)
+    ]
+    ours = [
+        Subject("step", "ours", model, side, batch, bf16=True, fast=fast, overrides=(optimizer,))
+        for fast in (False, True)
+        for optimizer in ("train.optimizer=adamw", "train.optimizer=muon")
+    ]
+    return [*plain, *ours]
+
+
+def coder_subjects(model: str, side: int) -> list[Subject]:
+    """Encoding and decoding of one image: as called, and in diffusers' better settings."""
+    tasks: tuple[Literal["encode", "decode"], ...] = ("encode", "decode")
+    found: list[Subject] = []
+    for task in tasks:
+        for bf16 in (False, True):
+            for last in (False, True):
+                theirs = Subject(task, "diffusers", model, side, 1, bf16=bf16, channels_last=last)
+                found.append(theirs)
+        found += [Subject(task, "ours", model, side, 1, fast=fast) for fast in (False, True)]
+    return found
+
+
+def compare(
+    subjects: list[Subject], rounds: int, seconds: float, weights: str | None
+) -> list[dict[str, Any]]:
+    """A row for each subject: `milliseconds` of processor time, the least of all calls;
+    `speed_up`: over diffusers as called; `over_best`: over diffusers' best setting."""
+    taken: dict[Subject, list[float]] = {subject: [] for subject in subjects}
+    # A process for each task: no state outlives one.
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        for _ in range(rounds):
+            for subject in subjects:
+                taken[subject].append(pool.submit(measure, subject, seconds, weights).result())
+    rows = []
+    for subject, times in taken.items():
+        others = {
+            other: min(taken[other])
+            for other in subjects
+            if other.implementation == "diffusers" and _same_task(other, subject)
+        }
+        as_called = next(iter(others.values()))
+        least = min(times)
+        rows.append(
+            {"name": subject.name}
+            | asdict(subject)
+            | {"milliseconds": 1e3 * least, "speed_up": as_called / least}
+            | {"over_best": min(others.values()) / least}
+        )
+    return rows
+
+
+def _same_task(a: Subject, b: Subject) -> bool:
+    return (a.task, a.model, a.side, a.batch) == (b.task, b.model, b.side, b.batch)
+
+
+def measure(subject: Subject, seconds: float, weights: str | None) -> float:
+    """The least processor time of a call, in seconds; the first call warms up."""
+    torch.set_num_threads(1)  # threads that wait for each other count other people's work
+    torch.manual_seed(0)
+    overrides = ["data.kind=embedded", "train.device=cpu", "train.trackers=[]"]
+    overrides += [f"data.size={subject.side}", f"train.batch_size={subject.batch}"]
+    overrides += [f"train.precision={'bf16' if subject.bf16 else 'fp32'}", *subject.overrides]
+    overrides += [f"train.kernels={'fast' if subject.fast else 'plain'}"]
+    if weights is not None:
+        overrides.append(f"loss.perceptual.weights={weights}")
+    experiment = config.load(Experiment, subject.model, overrides)
+    if subject.task != "step":
+        call = _coder_pass(subject, experiment)
+    elif subject.implementation == "ours":
+        call = _our_step(experiment)
+    else:
+        call = _plain_step(subject, experiment)
+    times: list[float] = []
+    call()
+    while sum(times) < seconds or len(times) < 2:
+        started = time.process_time()
+        call()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def _our_step(experiment: Experiment) -> Callable[[], object]:
+    state = build_state(experiment, make_accelerator(experiment.train, Path("unused")))
+    images = _images(experiment)
+    keys = torch.arange(len(images))
+    batch = Batch(images, keys, [str(key) for key in keys.tolist()], [])
+    return lambda: train_step(state, [batch], 100)
+
+
+def _plain_step(subject: Subject, experiment: Experiment) -> Callable[[], object]:
+    """What people write around diffusers' class: the same losses, AdamW, clipped gradients."""
+    loss, model = experiment.loss, _diffusers_model(subject, experiment).train()
+    perceptual = build_perceptual(loss.perceptual)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    images = _images(experiment)
+
+    def step() -> None:
+        with _autocast(subject.bf16):
+            posterior = model.encode(images).latent_dist
+            output = model.decode(posterior.sample()).sample
+        output = output.float()
+        error = l1(output, images) + loss.perceptual_weight * perceptual(output, images).mean()
+        (error + loss.kl_weight * posterior.kl().mean()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _coder_pass(subject: Subject, experiment: Experiment) -> Callable[[], object]:
+    side, coder = subject.side, experiment.model.coder
+    latents = torch.randn(
+        1, experiment.model.latent_channels, *[side // coder.downsampling_factor] * 2
+    )
+    images = _images(experiment)
+    if subject.implementation == "ours":
+        ours = build_model(experiment.model).eval()
+        if subject.fast:
+            make_fast(ours)
+        call: Callable[[Tensor], object] = ours.encode if subject.task == "encode" else ours.decode
+    else:
+        theirs = _diffusers_model(subject, experiment).eval()
+        if subject.bf16:
+            theirs = theirs.to(torch.bfloat16)
+            images, latents = images.bfloat16(), latents.bfloat16()
+        call = theirs.encode if subject.task == "encode" else theirs.decode
+    x = images if subject.task == "encode" else latents
+    if subject.channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    return torch.no_grad()(lambda: call(x))
+
+
+def _diffusers_model(subject: Subject, experiment: Experiment) -> Any:
+    from diffusers import AutoencoderKL
+
+    settings = to_diffusers_config(experiment.model, LatentScaling(), subject.side)
+    model = AutoencoderKL.from_config(settings)
+    return model.to(memory_format=torch.channels_last) if subject.channels_last else model
+
+
+def _images(experiment: Experiment) -> Tensor:
+    """Smooth random ones (B, 3, H, W) in [-1, 1]."""
+    coarse = torch.rand(experiment.train.batch_size, 3, 8, 8) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, size=experiment.data.size, mode="bilinear")
+
+
+@contextlib.contextmanager
+def _autocast(bf16: bool) -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        yield
