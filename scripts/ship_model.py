@@ -63,14 +63,19 @@ def ship(export: Path, name: str, about: str) -> Path:
     config = yaml.safe_load((export / "training_config.yaml").read_text("utf-8"))
     text = yaml.safe_dump(without_places(config), sort_keys=False)
     (folder / "training_config.yaml").write_text(text, "utf-8")
-    card = (export / "README.md").read_text("utf-8").replace("path/to/this/folder", zoo_path(name))
-    (folder / "README.md").write_text(card.replace("## Use\n", f"{about.strip()}\n\n## Use\n"))
+    card = (
+        (export / "README.md")
+        .read_text("utf-8")
+        .replace("## Use\n", f"{about.strip()}\n\n## Use\n")
+    )
+    card = card.replace('ldm_ae.load("path/to/this/folder")', f'ldm_ae.load("{name}")')
+    card = card.replace("from diffusers import", "from ldm_ae import zoo\nfrom diffusers import")
+    card = card.replace('"path/to/this/folder"', f'zoo.folder_of("{name}")')
+    (folder / "README.md").write_text(card, "utf-8")
+    for path in folder.iterdir():
+        path.chmod(0o644)
     remember(name, load_codec(folder).digest)
     return folder
-
-
-def zoo_path(name: str) -> str:
-    return f"ldm_ae/weights/zoo/{name}"
 
 
 def without_places(content: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ldm_ae import config
+from ldm_ae import config, zoo
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -31,3 +31,9 @@ def test_the_lock_pins_all_that_is_asked_for_above_its_floors() -> None:
 def test_configs_travel_in_the_wheel() -> None:
     assert "configs/*.yaml" in PROJECT["tool"]["setuptools"]["package-data"]["ldm_ae"]
     assert config.SHIPPED == ROOT / "ldm_ae" / "configs"
+
+
+def test_models_travel_in_the_wheel_and_stay_small() -> None:
+    assert "weights/zoo/*/*" in PROJECT["tool"]["setuptools"]["package-data"]["ldm_ae"]
+    assert zoo.FOLDER.relative_to(ROOT / "ldm_ae").as_posix() == "weights/zoo"
+    assert sum(path.stat().st_size for path in zoo.FOLDER.rglob("*.*")) <= 48 << 20
