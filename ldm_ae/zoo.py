@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "weights" / "zoo"
-DIGESTS = "digests.json"
+INDEX = "index.json"  # of digests
 DEFAULT_CODEC = "codec"
 
 
@@ -32,7 +32,7 @@ def folder_of(model: str | Path) -> Path | None:
 
 def written_by(digest: bytes) -> Path | None:
     """The folder of the model that .lae files of this digest were written with, if it is here."""
-    path = FOLDER / DIGESTS
+    path = FOLDER / INDEX
     digests = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = digests.get(digest.hex())
     return None if name is None else names()[name]

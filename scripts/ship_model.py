@@ -22,6 +22,7 @@ from ldm_ae import zoo
 from ldm_ae.bench.command import one_line_errors
 from ldm_ae.codec.priors.file import PRIOR_FILE
 from ldm_ae.convert.load import STEM
+from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.export import FILES, STATISTICS
 from ldm_ae.pretrained import load_codec
@@ -51,7 +52,7 @@ def ship(export: Path, name: str, about: str) -> Path:
         raise UserError(f"{name}: name it NAME-VERSION, such as codec-1")
     if folder.exists():
         raise UserError(f"{folder} exists: files may have been written with it; raise the version")
-    missing = [file for file in FILES if not (export / file).is_file()]
+    missing = [file for file in FILES if file != DIGESTS and not (export / file).is_file()]
     if missing:
         raise UserError(f"{export} is no export: it has no {', '.join(missing)}")
     folder.mkdir(parents=True)
@@ -72,6 +73,7 @@ def ship(export: Path, name: str, about: str) -> Path:
     card = card.replace("from diffusers import", "from ldm_ae import zoo\nfrom diffusers import")
     card = card.replace('"path/to/this/folder"', f'zoo.folder_of("{name}")')
     (folder / "README.md").write_text(card, "utf-8")
+    write_digests(folder)
     for path in folder.iterdir():
         path.chmod(0o644)
     remember(name, load_codec(folder).digest)
@@ -89,7 +91,7 @@ def without_places(content: Any) -> Any:
 
 
 def remember(name: str, digest: bytes) -> None:
-    path = zoo.FOLDER / zoo.DIGESTS
+    path = zoo.FOLDER / zoo.INDEX
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     path.write_text(json.dumps(known | {digest.hex(): name}, indent=2) + "\n", "utf-8")
 

@@ -33,7 +33,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, C
     zoo.names.cache_clear()
     codecs = {name: load_codec(folder / name) for name in made}
     digests = {codec.digest.hex(): name for name, codec in codecs.items()}
-    (folder / zoo.DIGESTS).write_text(json.dumps(digests))
+    (folder / zoo.INDEX).write_text(json.dumps(digests))
     yield codecs
     zoo.names.cache_clear()
 
