@@ -51,7 +51,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(pixels).save(tmp_path / folder / "one.png")
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
-    main(["compress", "photo.png", "photo.lae", "--model", "runs/kl_f8/export"])
+    main(["compress", "photo.png", "photo.lae"])
+    main(["compress", "photo.png", "own.lae", "--model", "runs/kl_f8/export"])
     return tmp_path
 
 
