@@ -28,7 +28,7 @@ def page_faults(keep: bool) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_is_fetched_once() -> None:
-    assert page_faults(keep=True) < page_faults(keep=False) / 10
+    assert page_faults(keep=True) < page_faults(keep=False) / 4
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
