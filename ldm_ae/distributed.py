@@ -1,6 +1,7 @@
 """The few collective operations that quantizers need, as no-ops in a single process."""
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -48,3 +49,8 @@ def gather_from_ranks(item: Item) -> list[Item]:
     items: list[Item | None] = [None] * world_size
     dist.all_gather_object(items, item)
     return items  # type: ignore[return-value]
+
+
+def from_first_rank(find: Callable[[], Item]) -> Item:
+    """What the first rank finds, on every rank, all of which must call it."""
+    return cast(Item, gather_from_ranks(find() if world()[0] == 0 else None)[0])

@@ -57,9 +57,9 @@ SHARES = {
 
 @dataclass
 class Outcome:
-    """worst_seconds: of the processor, for one file. memory_mib: growth of the process' peak. opened: files outside
-    of the folder that were opened. faults: whatever else than a UserError a file led to, each with
-    its number."""
+    """worst_seconds: of the processor, for one file. memory_mib: growth of the process' peak.
+    opened: files outside of the folder that were opened. faults: whatever else than a UserError a
+    file led to, each with its number."""
 
     num_files: int
     read: int = 0

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.distributed import from_first_rank
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.train.accelerator import uses_cpu
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.precision import saved_setting
+from ldm_ae.train.settling import one_thread, saved_setting
 
 _SIDE = 64  # pixels, at most, of the images that are timed
 _SECONDS = 1.0
@@ -42,7 +42,7 @@ def settle_kernels(experiment: Experiment, checkpoint: Path | None) -> tuple[Exp
         settled = saved_setting(checkpoint, "kernels") or "plain"
         note = f"{settled} kernels, as the run began"
     else:
-        settled, note = gather_from_ranks(_measured(experiment) if world()[0] == 0 else None)[0]  # type: ignore[misc]
+        settled, note = from_first_rank(lambda: _measured(experiment))
     return replace(experiment, train=replace(experiment.train, kernels=settled)), note  # type: ignore[arg-type]
 
 
@@ -67,15 +67,10 @@ def fast_ratio(experiment: Experiment) -> float:
     while side > _SIDE and side % (2 * factor) == 0:
         side //= 2
     batch = min(experiment.train.batch_size, 8)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other count other people's work
-    try:
-        with torch.random.fork_rng(devices=[]):
-            model = build_model(experiment.model)
-            images = torch.rand(batch, model.image_channels, side, side)
-            return _ratio(model, images, experiment.train.precision == "bf16")
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        model = build_model(experiment.model)
+        images = torch.rand(batch, model.image_channels, side, side)
+        return _ratio(model, images, experiment.train.precision == "bf16")
 
 
 def _ratio(model: Autoencoder, images: Tensor, bf16: bool) -> float:

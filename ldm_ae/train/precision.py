@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ldm_ae import config
-from ldm_ae.distributed import gather_from_ranks, world
+from ldm_ae.distributed import from_first_rank
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.train.config import Experiment
+from ldm_ae.train.settling import one_thread, saved_setting
 
 # The operations of one timed convolution, forward and backward: a first look, then properly. Where
 # bf16 is emulated, the second would take seconds each.
@@ -40,20 +40,11 @@ def settle_precision(experiment: Experiment, checkpoint: Path | None) -> tuple[E
     elif torch.cuda.is_available() and experiment.train.device != "cpu":
         settled, note = _on_gpu(asked)
     elif asked in ("auto", "bf16"):
-        settled, note = gather_from_ranks(_on_cpu(experiment) if world()[0] == 0 else None)[0]  # type: ignore[misc]
+        settled, note = from_first_rank(lambda: _on_cpu(experiment))
     else:
         settled, note = asked, ""
     train = replace(experiment.train, precision=settled)  # type: ignore[arg-type]
     return replace(experiment, train=train), note
-
-
-def saved_setting(checkpoint: Path | None, name: str) -> str | None:
-    """What the run of a checkpoint settled as `train.NAME`, if it did."""
-    saved = None if checkpoint is None else checkpoint.parent.parent / "config.yaml"
-    if saved is None or not saved.is_file():
-        return None
-    value: str | None = config.read_yaml(saved).get("train", {}).get(name)
-    return None if value == "auto" else value
 
 
 def _on_gpu(asked: str) -> tuple[str, str]:
@@ -118,15 +109,11 @@ def bf16_ratio(experiment: Experiment) -> float:
     """
     sizes = _convolutions(experiment)
     heaviest = sorted(sizes, key=lambda found: -found.operations * sizes[found])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other count other people's work
-    try:
+    with one_thread():
         fp32, bf16 = heaviest[0].time(_LOOK, repetitions=2)  # the first of them warms up
         if bf16 > _HOPELESS * fp32:
             return bf16 / fp32
         return _ratio(heaviest, sizes)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _ratio(heaviest: list[_Convolution], counts: Counter[_Convolution]) -> float:

@@ -126,3 +126,17 @@ def flat():
         return torch.cat([value.double().flatten() for value in module.state_dict().values()])
 
     return flatten
+
+
+@pytest.fixture
+def replaced_measurement(monkeypatch: pytest.MonkeyPatch):
+    """replaced_measurement(module, "name", 0.5): what a timing finds; None: it must not be made"""
+
+    def replace_it(module, name: str, ratio: float | None) -> None:
+        def measure(experiment) -> float:
+            assert ratio is not None
+            return ratio
+
+        monkeypatch.setattr(module, name, measure)
+
+    return replace_it

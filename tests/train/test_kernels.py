@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm_ae import config
+from ldm_ae import config, distributed
 from ldm_ae.errors import UserError
 from ldm_ae.train import kernels
 from ldm_ae.train.kernels import fast_ratio, settle_kernels
@@ -13,17 +13,9 @@ from ldm_ae.train.steps import train_step
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch):
+def measured(replaced_measurement):
     """measured(0.5): what the measurement finds; measured(None): it must not be made."""
-
-    def find(ratio: float | None) -> None:
-        def measure(experiment) -> float:
-            assert ratio is not None
-            return ratio
-
-        monkeypatch.setattr(kernels, "fast_ratio", measure)
-
-    return find
+    return lambda ratio: replaced_measurement(kernels, "fast_ratio", ratio)
 
 
 @pytest.mark.parametrize(("ratio", "faster"), [(0.5, "fast"), (1.5, "plain")])
@@ -45,8 +37,8 @@ def test_every_rank_takes_what_the_first_found(
     measured, make_experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(None)
-    monkeypatch.setattr(kernels, "world", lambda: (1, 2))
-    monkeypatch.setattr(kernels, "gather_from_ranks", lambda own: [("fast", "note"), own])
+    monkeypatch.setattr(distributed, "world", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "gather_from_ranks", lambda own: [("fast", "note"), own])
     settled, note = settle_kernels(make_experiment("train.kernels=auto"), None)
     assert (settled.train.kernels, note) == ("fast", "note")
 

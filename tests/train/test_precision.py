@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ldm_ae import config
+from ldm_ae import config, distributed
 from ldm_ae.models.build import build_model
 from ldm_ae.train import precision
 from ldm_ae.train.loop import train
@@ -15,17 +15,9 @@ from ldm_ae.train.precision import bf16_ratio, settle_precision
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch):
+def measured(replaced_measurement):
     """measured(0.5): what the measurement finds; measured(None): it must not be made."""
-
-    def find(ratio: float | None) -> None:
-        def measure(experiment) -> float:
-            assert ratio is not None
-            return ratio
-
-        monkeypatch.setattr(precision, "bf16_ratio", measure)
-
-    return find
+    return lambda ratio: replaced_measurement(precision, "bf16_ratio", ratio)
 
 
 @pytest.mark.parametrize(("ratio", "faster"), [(0.5, "bf16"), (1.5, "fp32")])
@@ -56,8 +48,8 @@ def test_every_rank_takes_what_the_first_found(
     measured, make_experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(None)
-    monkeypatch.setattr(precision, "world", lambda: (1, 2))
-    monkeypatch.setattr(precision, "gather_from_ranks", lambda own: [("bf16", "note"), own])
+    monkeypatch.setattr(distributed, "world", lambda: (1, 2))
+    monkeypatch.setattr(distributed, "gather_from_ranks", lambda own: [("bf16", "note"), own])
     settled, note = settle_precision(make_experiment("train.precision=auto"), None)
     assert (settled.train.precision, note) == ("bf16", "note")
 
