@@ -35,6 +35,7 @@ FLOORS = (
     "export",
     "train",
     "bench",
+    "inspection",
     "cli",
     "__main__",
 )
@@ -46,6 +47,7 @@ ONLY = {
         "ldm_ae.convert",
         "ldm_ae.export",
         "ldm_ae.train.init_from",
+        "ldm_ae.bench.plain_training",
         "ldm_ae.bench.throughput",
     ),
     "pydantic": ("ldm_ae.config",),

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 
 from ldm_ae import config
-from ldm_ae.bench.plain_training import PlainTraining, Recipe
+from ldm_ae.bench.plain_training import PlainTraining, Recipe, save_start
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.data.loaders import TrainLoader
@@ -54,11 +53,8 @@ class Contest:
         if not (folder / "config.json").is_file():
             experiment = self.experiment(seed)
             torch.manual_seed(seed)
-            model = initial_model(experiment)
             settings = to_diffusers_config(experiment.model, LatentScaling(), experiment.data.size)
-            exported: Any = AutoencoderKL.from_config(settings)
-            exported.load_state_dict(to_diffusers_state(model), strict=True)
-            exported.save_pretrained(folder)
+            save_start(settings, to_diffusers_state(initial_model(experiment)), folder)
         return folder
 
 

@@ -7,7 +7,7 @@ recipes can be given the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +54,13 @@ def script_recipe() -> Recipe:
     """The defaults of diffusers' `train_autoencoderkl.py`: its discriminator starts at step 50,001,
     and its LPIPS is computed without gradient."""
     return Recipe("l2", 0.5, False, 4.5e-6, (0.9, 0.999), weight_decay=1e-2, clip_norm=1.0)
+
+
+def save_start(settings: Mapping[str, Any], state: Mapping[str, Tensor], folder: Path) -> None:
+    """A folder of an `AutoencoderKL` with these weights, to begin from."""
+    model: Any = AutoencoderKL.from_config(dict(settings))
+    model.load_state_dict(state, strict=True)
+    model.save_pretrained(folder)
 
 
 class PlainTraining:

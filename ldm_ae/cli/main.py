@@ -18,6 +18,7 @@ VERBS = {
     "train": "train an autoencoder from a config",
     "export": "a training run to a folder that diffusers and ldm_ae.load open",
     "evaluate": "score what a model makes of images",
+    "inspect": "a page of numbers and pictures of a model's latent space",
     "compress": "pictures to .lae files",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",

@@ -1,0 +1,1 @@
+"""What a latent space is like, in numbers, pictures and a page."""
