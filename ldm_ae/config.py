@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from ldm_ae.config_keys import suggestion
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
@@ -141,7 +142,7 @@ def build(schema: type[T], content: dict[str, Any], source: str) -> T:
     except RecursionError as error:
         raise UserError(f"{source} is nested too deeply") from error
     except ValidationError as error:
-        lines = [_explain(item, content) for item in error.errors()]
+        lines = [_explain(item, content, schema) for item in error.errors()]
         raise UserError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
@@ -189,10 +190,11 @@ def _dotted(location: tuple[Any, ...], content: Any) -> str:
     return ".".join(parts)
 
 
-def _explain(item: Any, content: Any) -> str:
+def _explain(item: Any, content: Any, schema: type) -> str:
     key = _dotted(item["loc"], content)
     if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{key}: unknown key; remove it or check its spelling"
+        hint = suggestion(schema, key) or "; remove it or check its spelling"
+        return f"{key}: unknown key{hint}"
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     if isinstance(item["input"], (dict, list)) or item["type"].startswith("missing"):

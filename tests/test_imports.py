@@ -19,6 +19,7 @@ FLOORS = (
     "weights_file",
     "distributed",
     "noise",
+    "config_keys",
     "config",
     "data",
     "quantizers",

@@ -23,6 +23,7 @@ class DataConfig:
         that `save_to_disk` of `datasets` wrote; `split`, if it holds several), `hub` (`name`,
         `subset`, `split`), `embedded` (scikit-image's bundled photos). A path may be a list of
         paths, or a text file (`.txt`) with one a line, relative to its folder.
+    name, subset, split: of a data set on the hub.
     image_column: of parquet and hub data; found by itself where only one column holds images.
         Of tar shards, the extension of a sample's image (`jpg`, `seg.png`); `*.jpg` where each
         such file is a sample of its own, whatever dots are in its name.
@@ -33,17 +34,19 @@ class DataConfig:
         costs `stream_lanes * shuffle_window` encoded images of memory.
     size: the side of a training crop, in pixels. channels: 1 grey, 3 RGB, 4 RGBA.
     crop: `random` cuts `size` px without resampling. `random_resized` cuts a square of
-        random side and resamples it; `min_scale` is the least share of the largest square's
-        area. Pixels are never enlarged unless the image itself is smaller than `size`.
+        random side and resamples it. Pixels are never enlarged unless the image itself is smaller
+        than `size`. min_scale: the least share of the largest square's area.
     min_side: images with a shorter short side are skipped; by default `size` for `random`
         and `size // 2` for `random_resized`.
     flip: mirror every second crop, at random.
     max_pixels, max_side: larger images are skipped before they are decoded.
+    num_workers: processes that decode and crop beside each rank; 0 does it in the rank itself.
     cache_mb: keep a source decoded in memory if it fits in this, once per rank.
     validation_path, validation_kind: a validation source of its own (kind as `kind` if not
         given), of which at most `validation_count` images are used, 0 for all. Without it,
         `validation_count` images are held out of the training source, the same ones for
-        every seed; 0 for none. Embedded photos have a held-out set of their own.
+        every seed. Embedded photos have a held-out set of their own.
+    validation_count: of validation images; 0 for none.
     validation_crop: `resized` scales the short side to `size` and cuts the centre (the usual
         ImageNet protocol); `centre` cuts the centre `size` px without resampling.
     """

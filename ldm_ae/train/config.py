@@ -23,10 +23,13 @@ Kernels = Literal["auto", "plain", "fast"]
 class TrainConfig:
     """run_dir: where the run's config, checkpoints, logs and export go.
 
-    steps: optimizer updates. batch_size: images per process and micro-batch; an update sees
-        batch_size * accumulation * processes images.
+    steps: optimizer updates. batch_size: images per process and micro-batch. accumulation: of
+        micro-batches; an update sees batch_size * accumulation * processes images.
     lr: peak learning rate, as used (LDM's `base_learning_rate` times batch, accumulation and
-        processes). betas, weight_decay: AdamW's. clip_norm: greatest gradient norm; 0 is off.
+        processes). muon_lr: the same for what Muon moves. lr_schedule: after `warmup_steps`,
+        `constant`, or `cosine` down to `final_lr_factor` times the peak at the last step.
+        warmup_steps: of a linear rise from 0. final_lr_factor: 0 ends at nothing.
+    betas, weight_decay: AdamW's. clip_norm: greatest gradient norm; 0 is off.
     optimizer: `adamw`, or `muon`, which moves convolutions and linear layers by orthogonalised
         momentum at `muon_lr` and the rest by AdamW at `lr`; short runs learn much faster with it.
     precision: autocast's; the weights stay fp32. `auto` is bf16 on a GPU that has it; on a CPU,
@@ -40,7 +43,8 @@ class TrainConfig:
         the update, naming the terms and images; `skip` leaves that update out on every rank, with
         the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
         stops after more than max_skipped in a row. Skip where single images are to blame, not
-        where training diverges.
+        where training diverges. max_skipped: updates in a row.
+    seed: of the weights, the order of the images, their crops and all noise.
     ema_decay: of the averaged weights, which are validated and exported.
     log_every, validate_every, checkpoint_every: in steps; the last step does all three.
     keep_checkpoints: how many of the newest stay.
