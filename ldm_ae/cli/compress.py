@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     require_names(arguments.source, arguments.target, (LAE,))
-    codec = load_codec(arguments.model or zoo.DEFAULT_CODEC, **model_options(arguments))
+    name, memory = arguments.model or zoo.DEFAULT_CODEC, arguments.max_memory
+    codec = load_codec(name, max_memory=memory, **model_options(arguments))
     codec.require_rate(arguments.quality, arguments.bpp)
     num_bytes, num_pixels, reader = 0, 0, Reader(None, Bounds(arguments.max_pixels))
 

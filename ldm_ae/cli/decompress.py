@@ -28,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     require_names(arguments.source, arguments.target, LOSSLESS)
-    options, limit = model_options(arguments), arguments.max_pixels
-    codec: Codec | Codecs = Codecs(options["device"], limit)
+    options = model_options(arguments)
+    limits = {"max_pixels": arguments.max_pixels, "max_memory": arguments.max_memory}
+    codec: Codec | Codecs = Codecs(options["device"], **limits)
     if arguments.model is not None:
-        codec = load_codec(arguments.model, max_pixels=limit, **options)
+        codec = load_codec(arguments.model, **limits, **options)
     num_bytes, num_pixels = 0, 0
 
     def one(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ldm_ae.codec.contents import MAX_MEMORY
 from ldm_ae.convert.load import usable_device
 from ldm_ae.data.bounds import BOUNDS
 
@@ -38,5 +39,11 @@ def add_codec_options(parser: argparse.ArgumentParser, default: str) -> None:
     """default: what is taken without --model, in words."""
     parser.add_argument(
         "--model", help="the model's folder, or the name of one of the package's; " + default
+    )
+    parser.add_argument(
+        "--max-memory",
+        default=MAX_MEMORY,
+        help="that the network may take for a large picture; what does not fit goes into a file in"
+        " TMPDIR (%(default)s)",
     )
     add_model_options(parser)

@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ldm_ae.codec.contents import LAGRANGIAN, Content
+from ldm_ae.codec.contents import LAGRANGIAN, MAX_MEMORY, Content
 from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
+from ldm_ae.codec.picture_rows import PictureRows
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import earlier_prior, load_prior
-from ldm_ae.data.images import pad_to_multiple, to_float, to_uint8
+from ldm_ae.data.images import to_uint8
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.memory import num_bytes
 
 DEFAULT_QUALITY = 40
 Picture = np.ndarray | Image.Image | str | Path
@@ -64,10 +66,12 @@ class Codec:
         prior: Prior,
         max_pixels: int = container.MAX_PIXELS,
         folder: Path | None = None,
+        max_memory: int | str = MAX_MEMORY,
     ) -> None:
         """model: in eval mode, on the device to compute on. max_pixels: files of larger pictures
         are refused before memory is taken for them. folder: where `ldm-ae calibrate` keeps the
-        priors that it has replaced, so that their files can still be read. Raises UserError for a
+        priors that it has replaced, so that their files can still be read. max_memory: that the
+        network may take for a large picture, as `model.encode` has it. Raises UserError for a
         prior of another kind of model, and for a model that `ldm_ae.load` opened as fast."""
         if model.precision != "fp32":
             raise UserError(
@@ -77,7 +81,8 @@ class Codec:
         self.max_pixels, self.folder = max_pixels, folder
         self.model, self.prior = model, prior
         self._earlier: dict[bytes, Codec] = {}
-        self.content = Content(model, prior)
+        num_bytes(max_memory)  # raises for what is none
+        self.content = Content(model, prior, max_memory)
         self.digest = model_digest(model, prior)
 
     def compress(
@@ -115,7 +120,9 @@ class Codec:
         path = earlier_prior(self.folder, digest)
         if digest not in self._earlier and path.is_file():
             prior = load_prior(self.folder, path.name)
-            self._earlier[digest] = Codec(self.model, prior, self.max_pixels)
+            self._earlier[digest] = Codec(
+                self.model, prior, self.max_pixels, max_memory=self.content.max_memory
+            )
         return self._earlier.get(digest, self)
 
     def require_rate(self, quality: int | None, bpp: float | None) -> None:
@@ -138,12 +145,10 @@ class Codec:
         planes = self._planes(image if isinstance(image, np.ndarray) else open_picture(image))
         height, width = planes.colour.shape[:2]
         container.require_size(width, height)
-        # Grey, (H, W, 1), becomes three equal channels where the model takes colours.
-        channels = self.model.image_channels // planes.colour.shape[2]
-        images = to_float(np.repeat(planes.colour, channels, axis=2))
-        images = images.to(next(self.model.parameters()).device)
-        padded, _ = pad_to_multiple(images, self.model.downsampling_factor)
-        found = self.content.analyse(padded)[0]
+        device = next(self.model.parameters()).device
+        factor = self.model.downsampling_factor
+        images = PictureRows(planes.colour, self.model.image_channels, factor, device)
+        found = self.content.analyse(images)[0]
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
         grey = planes.colour.shape[2] == 1
         return Analysis(found, width, height, grey, alpha)
@@ -220,12 +225,19 @@ class Codec:
     @torch.inference_mode()
     def decode(self, unpacked: Unpacked) -> np.ndarray:
         """The network's part of `decompress`: uint8 (H, W, C)."""
-        header = unpacked.header
-        output = self.content.synthesise(unpacked.symbols, header.quality)
-        pixels = to_uint8(output[0, :, : header.height, : header.width])
-        colour = pixels.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
-        if header.grey and colour.shape[2] == 3:
-            colour = np.asarray(Image.fromarray(colour).convert("L"))[:, :, None]
+        header, colour = unpacked.header, None
+        for top, rows in self.content.synthesise(unpacked.symbols, header.quality):
+            if top >= header.height:
+                break
+            inside = to_uint8(rows[0, :, : header.height - top, : header.width])
+            pixels = inside.permute(1, 2, 0).cpu().numpy()  # (H, W, C)
+            if header.grey and pixels.shape[2] == 3:
+                pixels = np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+            if colour is None:
+                shape = (header.height, header.width, pixels.shape[2])
+                colour = np.empty(shape, dtype=np.uint8)
+            colour[top : top + len(pixels)] = pixels
+        assert colour is not None
         return join(Planes(colour, unpacked.alpha))
 
     def _require_channels(self, file: container.LaeFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,18 @@ from torch import Tensor
 
 from ldm_ae.codec import passes
 from ldm_ae.codec.priors.base import Prior
-from ldm_ae.codec.tiles import decode_tiles, encode_tiles
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.rows import Rows
 
 # lambda, squared steps a bit; by LPIPS, on photos that no figure is given for. For squared error in
 # the picture a uniform quantiser's slope at high rate, 2 ln(2) / 12 = 0.116, is about right. It
 # costs detail, which a perceptual distance wants: there a quarter of it is best.
 LAGRANGIAN = 0.03
+
+# Pictures of up to this many pixels go through the network whole, larger ones in strips.
+WHOLE_PIXELS = 1 << 21
+MAX_MEMORY = "1GB"
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,13 @@ class Content:
     The array of an image is its latents, float32 (c, h, w), or its code indices, int64 (h, w).
     Symbols, int64 of that shape, are the latents' at a quality: those worth their bits, which may
     be beside the nearest ones. Indices are their own symbols, at the quality 0.
+
+    max_memory: of the network on a large picture, as `Autoencoder.encode` takes it.
     """
 
     model: Autoencoder
     prior: Prior
+    max_memory: int | str = MAX_MEMORY
 
     def __post_init__(self) -> None:
         """Raise UserError for a prior of another kind of model."""
@@ -47,10 +55,15 @@ class Content:
     def discrete(self) -> bool:
         return self.prior.scale is None
 
-    def analyse(self, images: Tensor) -> np.ndarray:
+    def analyse(self, images: Tensor | Rows) -> np.ndarray:
         """Images (B, C, H, W) in [-1, 1], multiples of f => their arrays (B, ...). Raises
         FloatingPointError for latents that are not finite."""
-        latents = encode_tiles(self.model.encode, images, self.model.downsampling_factor)
+        height, width = images.shape[2:]
+        if height * width > WHOLE_PIXELS:
+            latents = self.model.encode(images, self.max_memory)
+        else:
+            whole = images if isinstance(images, Tensor) else images.read(0, height)
+            latents = self.model.encode(whole)
         if not bool(latents.isfinite().all()):
             raise FloatingPointError("latents that are not finite (NaN or infinity)")
         if self.model.quantizer is not None:
@@ -78,12 +91,16 @@ class Content:
         assert self.prior.scale is not None
         return self._batch(self.prior.scale.latents(symbols, quality))
 
-    def synthesise(self, symbols: np.ndarray, quality: int) -> Tensor:
-        """Symbols => images (1, C, h f, w f)."""
-        factor = self.model.downsampling_factor
-        if self.model.quantizer is not None:
-            return decode_tiles(self.model.decode_indices, self._batch(symbols), factor)
-        return decode_tiles(self.model.decode, self.latents(symbols, quality), factor)
+    def synthesise(self, symbols: np.ndarray, quality: int) -> Iterator[tuple[int, Tensor]]:
+        """Symbols => images (1, C, h f, w f) from top to bottom, as (first row, rows)."""
+        codes = self.latents(symbols, quality)
+        pixels = codes.shape[2] * codes.shape[3] * self.model.downsampling_factor**2
+        if pixels > WHOLE_PIXELS:
+            strips = self.model.decode_codes_in_strips(codes, self.max_memory)
+        else:
+            strips = iter([(0, self.model.decode_codes(codes))])
+        for top, rows in strips:
+            yield top, rows[:, : self.model.image_channels]
 
     def bits(self, symbols: np.ndarray, quality: int) -> float:
         """The prior's cross-entropy: what a perfect coder would write."""

@@ -1,6 +1,6 @@
 """What the families share: an encoder, a decoder, and the way images of any size pass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from ldm_ae.data.images import pad_to_multiple
 from ldm_ae.errors import UserError
+from ldm_ae.models import strips
 from ldm_ae.models.coders import CoderConfig, Decoder, Encoder
 from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.rows import Rows, TensorRows
 from ldm_ae.models.settings import ModelSettings
 from ldm_ae.quantizers.base import Quantizer
 
@@ -71,7 +73,7 @@ class Autoencoder(nn.Module):
         they are."""
         self.encoder.memory_format = self.decoder.memory_format = memory_format
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
         """Images -> what the family makes its latents from, (B, feature_channels, H/f, W/f)."""
         channels, factor = images.shape[1], self.downsampling_factor
         if channels != self.image_channels:
@@ -83,27 +85,58 @@ class Autoencoder(nn.Module):
                 f"image size {images.shape[2]}x{images.shape[3]} is not divisible by the"
                 f" downsampling factor {factor}: pad it, or call reconstruct(), which does"
             )
-        hidden = at_least_fp32(self.encoder(images))
+        if max_memory is not None:
+            return strips.through(self.encoder, images, max_memory, after=self._to_features)
+        assert isinstance(images, Tensor), "rows are read with max_memory alone"
+        return self._to_features(self.encoder(images))
+
+    def _to_features(self, hidden: Tensor) -> Tensor:
+        hidden = at_least_fp32(hidden)
         return hidden if self.quant_conv is None else at_least_fp32(self.quant_conv(hidden))
 
-    def decode_codes(self, codes: Tensor) -> Tensor:
+    def _from_codes(self, codes: Tensor) -> Tensor:
+        return codes if self.post_quant_conv is None else self.post_quant_conv(codes)
+
+    def decode_codes(self, codes: Tensor, max_memory: int | str | None = None) -> Tensor:
         """What the decoder takes (latents, or codes after quantisation) -> its raw output."""
-        hidden = codes if self.post_quant_conv is None else self.post_quant_conv(codes)
-        return at_least_fp32(self.decoder(hidden))
+        if max_memory is None:
+            return at_least_fp32(self.decoder(self._from_codes(codes)))
+        return strips.through(
+            self.decoder, codes, max_memory, before=self._from_codes, after=at_least_fp32
+        )
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images -> unscaled latents, deterministic."""
-        return self.features(images)
+    def decode_codes_in_strips(
+        self, codes: Tensor, max_memory: int | str
+    ) -> Iterator[tuple[int, Tensor]]:
+        """decode_codes(codes) for codes of one image, from top to bottom, as (first row, rows (1,
+        C, k, W))."""
+        for top, rows in strips.strips_through(
+            self.decoder, TensorRows(codes), max_memory, self._from_codes
+        ):
+            yield top, at_least_fp32(rows)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Unscaled latents -> images, nominally in [-1, 1], not clamped."""
-        return self.decode_codes(latents)
+    def encode(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
+        """Images -> unscaled latents, deterministic.
 
-    def reconstruct(self, images: Tensor) -> Tensor:
+        max_memory: bytes, or text as "2GB", that the call may take beside the model, its input
+            and its result; None sets no limit. Within it images of any size give what they give
+            whole, to rounding, without gradient; activations that do not fit are kept in a
+            nameless file in TMPDIR. Raises UserError where it is too little, and for attention
+            that would take hours.
+        """
+        return self.features(images, max_memory)
+
+    def decode(self, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
+        """Unscaled latents -> images, nominally in [-1, 1], not clamped. max_memory: as of
+        `encode`."""
+        return self.decode_codes(latents, max_memory)
+
+    def reconstruct(self, images: Tensor, max_memory: int | str | None = None) -> Tensor:
         """decode(encode(images)) for any H and W: edges are repeated to a multiple of f and
-        cropped off again."""
+        cropped off again. max_memory: as of `encode`."""
         padded, (height, width) = pad_to_multiple(images, self.downsampling_factor)
-        return self.decode(self.encode(padded))[..., :height, :width]
+        latents = self.encode(padded, max_memory)
+        return self.decode(latents, max_memory)[..., :height, :width]
 
     @property
     def quantizer(self) -> Quantizer | None:
@@ -119,14 +152,14 @@ class Autoencoder(nn.Module):
         """`encode(images)`, and the posterior whose mode that is, where the family has one."""
         return self.encode(images), None
 
-    def encode_indices(self, images: Tensor) -> Tensor:
-        """Images -> indices of their codes, int64 (B, H/f, W/f). Raises UserError for a model
-        without a codebook."""
+    def encode_indices(self, images: Tensor, max_memory: int | str | None = None) -> Tensor:
+        """Images -> indices of their codes, int64 (B, H/f, W/f). max_memory: as of `encode`.
+        Raises UserError for a model without a codebook."""
         raise UserError(f"a model of kind {self.config.kind} has no codebook: use encode")
 
-    def decode_indices(self, indices: Tensor) -> Tensor:
-        """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). Raises UserError for
-        others, and for a model without a codebook."""
+    def decode_indices(self, indices: Tensor, max_memory: int | str | None = None) -> Tensor:
+        """Indices int64 (B, h, w) in [0, K) -> images (B, C, h f, w f). max_memory: as of
+        `encode`. Raises UserError for others, and for a model without a codebook."""
         raise UserError(f"a model of kind {self.config.kind} has no codebook: use decode")
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,6 @@
 """The parts of the encoder and the decoder. Parameter names are diffusers'."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -108,13 +108,17 @@ class Stage(nn.Module):
         self._resampler_name = resampler_name if resampler is not None else None
         self._attention = attention
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self) -> Iterator[nn.Module]:
         for i, resnet in enumerate(self.resnets):
-            x = resnet(x)
+            yield resnet
             if self._attention:
-                x = self.attentions[i](x)
+                yield self.attentions[i]
         if self._resampler_name is not None:
-            x = getattr(self, self._resampler_name)[0](x)
+            yield getattr(self, self._resampler_name)[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers():
+            x = layer(x)
         return x
 
 
@@ -128,11 +132,15 @@ class MidBlock(nn.Module):
         )
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels, norm_groups) for _ in range(2))
 
+    def layers(self) -> Iterator[nn.Module]:
+        yield self.resnets[0]
+        yield from self.attentions
+        yield self.resnets[1]
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.resnets[0](x)
-        for attention in self.attentions:
-            x = attention(x)
-        return self.resnets[1](x)
+        for layer in self.layers():
+            x = layer(x)
+        return x
 
 
 def run(block: nn.Module, x: Tensor, checkpointing: bool) -> Tensor:

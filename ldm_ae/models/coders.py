@@ -1,5 +1,6 @@
 """The encoder and the decoder shared by every family (Rombach et al. 2022, appendix D.1)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -103,9 +104,14 @@ class Encoder(nn.Module):
         self.checkpointing = config.gradient_checkpointing
         self.memory_format = torch.contiguous_format
 
+    def blocks(self) -> Iterator[Stage | MidBlock]:
+        """From the first to the last, between `conv_in` and `conv_norm_out`."""
+        yield from self.down_blocks  # type: ignore[misc]
+        yield self.mid_block
+
     def forward(self, images: Tensor) -> Tensor:
         x = in_format(self.conv_in, images, self.memory_format)
-        for block in (*self.down_blocks, self.mid_block):
+        for block in self.blocks():
             x = run(block, x, self.checkpointing)
         return self.conv_out(self.conv_norm_out(x))
 
@@ -136,8 +142,13 @@ class Decoder(nn.Module):
         self.checkpointing = config.gradient_checkpointing
         self.memory_format = torch.contiguous_format
 
+    def blocks(self) -> Iterator[Stage | MidBlock]:
+        """From the first to the last, between `conv_in` and `conv_norm_out`."""
+        yield self.mid_block
+        yield from self.up_blocks  # type: ignore[misc]
+
     def forward(self, features: Tensor) -> Tensor:
         x = in_format(self.conv_in, features, self.memory_format)
-        for block in (self.mid_block, *self.up_blocks):
+        for block in self.blocks():
             x = run(block, x, self.checkpointing)
         return self.conv_out(self.conv_norm_out(x))

@@ -106,18 +106,19 @@ class DiscreteAutoencoder(Autoencoder):
         """One divergence per position, not per channel."""
         return 1 / (self.image_channels * self.downsampling_factor**2)
 
-    def encode_indices(self, images: Tensor) -> Tensor:
-        return self.quantize.indices(self.encode(images))
+    def encode_indices(self, images: Tensor, max_memory: int | str | None = None) -> Tensor:
+        return self.quantize.indices(self.encode(images, max_memory))
 
-    def decode_indices(self, indices: Tensor) -> Tensor:
+    def decode_indices(self, indices: Tensor, max_memory: int | str | None = None) -> Tensor:
         self.quantize.require_indices(indices)
         assert self.post_quant_conv is not None
         codes = self.quantize.lookup(indices).to(self.post_quant_conv.weight.dtype)
-        return self.decode_codes(codes)[:, : self.image_channels]
+        return self.decode_codes(codes, max_memory)[:, : self.image_channels]
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents before quantisation -> their codes -> images."""
-        return self.decode_indices(self.quantize.indices(latents))
+    def decode(self, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
+        """Latents before quantisation -> their codes -> images. max_memory: as of
+        `Autoencoder.encode`."""
+        return self.decode_indices(self.quantize.indices(latents), max_memory)
 
     def training_names(self) -> set[str]:
         return {f"quantize.{name}" for name in self.quantize.training_buffers()}

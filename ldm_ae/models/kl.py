@@ -14,6 +14,7 @@ from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
 from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.rows import Rows
 from ldm_ae.models.settings import DiffusersConfig, ModelSettings
 
 
@@ -87,16 +88,18 @@ class KLAutoencoder(Autoencoder):
             with torch.no_grad():
                 last.bias[c:] += config.initial_logvar  # type: ignore[index]
 
-    def posterior(self, images: Tensor) -> DiagonalGaussian:
-        """q(z|x) of images (B, C, H, W)."""
-        moments = self.features(images)
+    def posterior(
+        self, images: Tensor | Rows, max_memory: int | str | None = None
+    ) -> DiagonalGaussian:
+        """q(z|x) of images (B, C, H, W). max_memory: as of `encode`."""
+        moments = self.features(images, max_memory)
         if self.config.posterior == "learned":
             return DiagonalGaussian.from_moments(moments)
         return DiagonalGaussian(moments, torch.full_like(moments, self.config.fixed_logvar))
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images -> the posterior's mode, unscaled."""
-        return self.posterior(images).mode()
+    def encode(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
+        """Images -> the posterior's mode, unscaled. max_memory: as of `Autoencoder.encode`."""
+        return self.posterior(images, max_memory).mode()
 
     def latents_and_posterior(self, images: Tensor) -> tuple[Tensor, DiagonalGaussian]:
         posterior = self.posterior(images)

@@ -1,0 +1,284 @@
+"""An encoder or a decoder on images of any size in bounded memory, to rounding with the result of
+the whole: strips of rows go through one convolution after the other.
+
+A convolution of 3x3 needs one row beyond its strip, and a norm the statistics of the whole image:
+those are taken while its input is written, so that each layer reads and writes once. Attention
+keeps the keys and values of the whole image, at its resolution, and asks in strips.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldm_ae.errors import UserError
+from ldm_ae.models.blocks import AttentionBlock, Downsample, ResnetBlock, Upsample
+from ldm_ae.models.coders import Decoder, Encoder
+from ldm_ae.models.memory import Workspace, in_units, num_bytes
+from ldm_ae.models.norm import NormSiLU
+from ldm_ae.models.rows import Activation, Rows, TensorRows
+from ldm_ae.models.upsampling import upsampling_kernel
+
+MAX_ATTENTION_SECONDS = 3600.0
+
+# A strip's bytes: what stays in a processor's cache, and what keeps a GPU busy.
+_CPU_STRIP, _OTHER_STRIP = 4 << 20, 128 << 20
+_LEAST_ROWS = 8  # of a strip, where memory allows: fewer have their halo computed too often
+_STRIPS_AT_ONCE = 16  # input, normalised, output, residual, and what convolutions take inside
+
+Strips = Iterable[tuple[int, Tensor]]  # first row, (1, C, k, W), from top to bottom
+Pointwise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a convolution makes of rows: for each `given` of them it takes `taken`, and looks so
+    far beyond."""
+
+    taken: int
+    given: int
+    above: int
+    below: int
+
+
+_SAME, _HALVED, _DOUBLED = _Form(1, 1, 1, 1), _Form(2, 1, 0, 1), _Form(1, 2, 1, 1)
+
+
+def _as_it_is(rows: Tensor) -> Tensor:
+    return rows
+
+
+def through(
+    coder: Encoder | Decoder,
+    images: Tensor | Rows,
+    max_memory: int | str,
+    before: Pointwise = _as_it_is,
+    after: Pointwise = _as_it_is,
+) -> Tensor:
+    """after(coder(before(images))) for images (B, C, H, W), both pointwise."""
+    whole = None
+    parts = images.split(1) if isinstance(images, Tensor) else [images]
+    sources = [TensorRows(part) if isinstance(part, Tensor) else part for part in parts]
+    for i, source in enumerate(sources):
+        for top, rows in strips_through(coder, source, max_memory, before):
+            rows = after(rows)
+            if whole is None:
+                _, _, height, width = source.shape
+                shape = (rows.shape[1], height * rows.shape[3] // width, rows.shape[3])
+                whole = rows.new_empty((len(sources), *shape))
+            whole[i, :, top : top + rows.shape[2]] = rows[0]
+    assert whole is not None
+    return whole
+
+
+@torch.no_grad()
+def strips_through(
+    coder: Encoder | Decoder, source: Rows, max_memory: int | str, before: Pointwise
+) -> Iterator[tuple[int, Tensor]]:
+    """coder(before(source)) from top to bottom, as (first row, rows (1, C, k, W))."""
+    walk = _Walk(coder, source, num_bytes(max_memory))
+    with walk.space:
+        x = walk.stored(walk.convolved(source, coder.conv_in, _SAME, before), source.shape[2])
+        for layer in _layers(coder):
+            x = walk.layer(layer, x)
+        yield from walk.convolved(x, coder.conv_out, _SAME, _normalised(coder.conv_norm_out, x))
+
+
+def _layers(coder: Encoder | Decoder) -> Iterator[nn.Module]:
+    return (layer for block in coder.blocks() for layer in block.layers())
+
+
+class _Walk:
+    """One image on its way through a coder."""
+
+    def __init__(self, coder: Encoder | Decoder, source: Rows, limit: int) -> None:
+        """Raises UserError where that takes too much memory or too much time."""
+        weight = coder.conv_in.weight
+        self._value_bytes = torch.promote_types(weight.dtype, torch.float32).itemsize
+        widest, attended = self._plan(coder, source)
+        keys = max((2 * n * block.to_k.out_features for block, n in attended), default=0)
+        keys *= self._value_bytes
+        _, _, height, width = source.shape
+        least = _STRIPS_AT_ONCE * widest + keys
+        if least > limit:
+            raise UserError(
+                f"max_memory is {in_units(limit)}: {width}x{height} positions take at least"
+                f" {in_units(least)} here"
+                + (f", {in_units(keys)} of them for keys and values of attention" if keys else "")
+            )
+        _require_time(attended, weight)
+        left = (limit - keys) // _STRIPS_AT_ONCE
+        strip = min(_CPU_STRIP if weight.device.type == "cpu" else _OTHER_STRIP, left // 4)
+        self._strip = max(strip, min(_LEAST_ROWS * widest, left // 2), widest)
+        self.space = Workspace(limit - keys - _STRIPS_AT_ONCE * self._strip, weight.device)
+
+    def _plan(
+        self, coder: Encoder | Decoder, source: Rows
+    ) -> tuple[int, list[tuple[AttentionBlock, int]]]:
+        """Bytes of the least strip of the widest layer, and attention with its positions."""
+        _, _, height, width = source.shape
+        found, attended = [self._unit(coder.conv_in, _SAME, width)], []
+        for layer in _layers(coder):
+            if isinstance(layer, AttentionBlock):
+                attended.append((layer, height * width))
+            elif isinstance(layer, ResnetBlock):
+                found += [self._unit(conv, _SAME, width) for conv in (layer.conv1, layer.conv2)]
+            else:
+                form = _resampling(layer)
+                found.append(self._unit(layer.conv, form, width))  # type: ignore[arg-type]
+                height, width = (size * form.given // form.taken for size in (height, width))
+        return max(*found, self._unit(coder.conv_out, _SAME, width)), attended
+
+    def _unit(self, layer: nn.Conv2d, form: _Form, width: int) -> int:
+        taken = form.taken * layer.in_channels * width
+        given = form.given * layer.out_channels * width * form.given // form.taken
+        return max(taken, given) * self._value_bytes
+
+    def layer(self, layer: nn.Module, x: Activation) -> Activation:
+        if isinstance(layer, ResnetBlock):
+            return self._resnet(layer, x)
+        if isinstance(layer, AttentionBlock):
+            return self._attention(layer, x)
+        form, conv = _resampling(layer), layer.conv
+        assert isinstance(conv, nn.Conv2d)
+        height = x.shape[2] * form.given // form.taken
+        y = self.stored(self.convolved(x, conv, form), height)
+        self.space.release(x.storage)
+        return y
+
+    def _resnet(self, block: ResnetBlock, x: Activation) -> Activation:
+        height = x.shape[2]
+        hidden = self.stored(
+            self.convolved(x, block.conv1, _SAME, _normalised(block.norm1, x)), height
+        )
+
+        def added() -> Strips:
+            norm = _normalised(block.norm2, hidden)
+            for top, rows in self.convolved(hidden, block.conv2, _SAME, norm):
+                before = x.read(top, top + rows.shape[2])
+                if block.conv_shortcut is not None:
+                    before = block.conv_shortcut(before)
+                yield top, rows.add_(before)
+
+        y = self.stored(added(), height, over=x)
+        self.space.release(hidden.storage)
+        return y
+
+    def _attention(self, block: AttentionBlock, x: Activation) -> Activation:
+        _, channels, height, width = x.shape
+        norm = _normalised(block.group_norm, x)
+        step = max(1, self._strip // (channels * width * self._value_bytes))
+        strips = [(top, min(top + step, height)) for top in range(0, height, step)]
+
+        def tokens(top: int, bottom: int) -> Tensor:  # (1, 1, N, C)
+            return norm(x.read(top, bottom)).permute(0, 2, 3, 1).reshape(1, 1, -1, channels)
+
+        keys = values = torch.empty(0)
+        for top, bottom in strips:
+            here = tokens(top, bottom)
+            key, value = block.to_k(here), block.to_v(here)
+            if top == 0:
+                keys, values = (key.new_empty(1, 1, height * width, channels) for _ in range(2))
+            keys[:, :, top * width : bottom * width] = key
+            values[:, :, top * width : bottom * width] = value
+
+        def attended() -> Strips:
+            for top, bottom in strips:
+                query = block.to_q(tokens(top, bottom))
+                found = block.to_out[0](F.scaled_dot_product_attention(query, keys, values))
+                found = found.view(1, bottom - top, width, channels).permute(0, 3, 1, 2)
+                yield top, x.read(top, bottom) + found
+
+        return self.stored(attended(), height, over=x)
+
+    def convolved(
+        self, x: Rows, layer: nn.Conv2d, form: _Form, before: Pointwise = _as_it_is
+    ) -> Strips:
+        """layer(before(x)), with the resampling of its form."""
+        _, _, height, width = x.shape
+        convolve = _convolution(layer, form)
+        units = height // form.taken
+        step = max(1, self._strip // self._unit(layer, form, width))
+        for first in range(0, units, step):
+            last = min(first + step, units)
+            top, bottom = form.taken * first - form.above, form.taken * last + form.below
+            inside = before(x.read(max(top, 0), min(bottom, height)))
+            inside = inside.to(layer.weight.dtype).contiguous(memory_format=torch.channels_last)
+            beyond = max(-top, 0), max(bottom - height, 0)
+            window = F.pad(inside, (0, 0, *beyond)) if any(beyond) else inside
+            yield form.given * first, convolve(window)
+
+    def stored(self, strips: Strips, height: int, over: Activation | None = None) -> Activation:
+        """over: what is read for the last time, each row before it is written: its room is used
+        if it suffices, else released."""
+        stored = None
+        for top, rows in strips:
+            _, channels, _, width = rows.shape
+            if stored is None:
+                fits = over is not None and over.shape[1] * over.shape[3] >= channels * width
+                if over is None or not fits:
+                    storage = self.space.store(channels * height * width, rows.dtype)
+                else:
+                    storage = over.storage
+                stored = Activation(storage, channels, height, width)
+            stored.write(top, rows)
+        assert stored is not None
+        if over is not None and stored.storage is not over.storage:
+            self.space.release(over.storage)
+        return stored
+
+
+def _resampling(layer: nn.Module) -> _Form:
+    assert isinstance(layer, (Downsample, Upsample)), f"no strips for {type(layer).__name__}"
+    return _HALVED if isinstance(layer, Downsample) else _DOUBLED
+
+
+def _convolution(layer: nn.Conv2d, form: _Form) -> Pointwise:
+    """The layer on rows that have their halo above and below."""
+    weight, bias = layer.weight, layer.bias
+    if form is _DOUBLED:
+        kernel = upsampling_kernel(weight)
+        return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=(3, 1))
+    if form is _HALVED:
+        return lambda x: F.conv2d(F.pad(x, (0, 1)), weight, bias, stride=2)
+    return lambda x: F.conv2d(x, weight, bias, padding=(0, 1))
+
+
+def _normalised(norm: nn.GroupNorm, x: Activation) -> Pointwise:
+    """The norm with the statistics of the whole of x, and SiLU where it has one."""
+    weight = norm.weight.to(torch.promote_types(norm.weight.dtype, torch.float32))
+    moments = (part.to(weight) for part in x.moments.of_groups(norm.num_groups))
+    mean, variance = moments
+    bias, eps, activated = norm.bias.to(weight), norm.eps, isinstance(norm, NormSiLU)
+
+    def normalise(rows: Tensor) -> Tensor:
+        rows = F.batch_norm(rows, mean, variance, weight, bias, eps=eps)
+        return F.silu(rows, inplace=True) if activated else rows
+
+    return normalise
+
+
+def _require_time(attended: list[tuple[AttentionBlock, int]], like: Tensor) -> None:
+    """Raise UserError if attention takes too long here, which a small one tells."""
+    queries, keys, seconds = 1024, 8192, 0.0
+    for block, positions in attended:
+        if positions <= keys:
+            continue
+        channels = block.to_k.out_features
+        query, key = (like.new_zeros(1, 1, n, channels) for n in (queries, keys))
+        for _ in range(2):  # the first warms up
+            started = time.perf_counter()
+            F.scaled_dot_product_attention(query, key, key).sum().item()
+            took = time.perf_counter() - started
+        seconds += took * (positions / queries) * (positions / keys)
+    if seconds > MAX_ATTENTION_SECONDS:
+        raise UserError(
+            f"attention over {max(n for _, n in attended)} positions would take about"
+            f" {seconds / 3600:.1f} hours here, more than {MAX_ATTENTION_SECONDS / 3600:g}: use a"
+            " smaller image, a faster device, or a model without attention"
+        )
