@@ -50,6 +50,7 @@ ONLY = {
         "ldm_ae.train.init_from",
         "ldm_ae.bench.plain_training",
         "ldm_ae.bench.throughput",
+        "ldm_ae.bench.tiling",
     ),
     "pydantic": ("ldm_ae.config",),
     "yaml": ("ldm_ae.config",),

@@ -41,11 +41,11 @@ def peak_memory(open_coder: Callable[[], Coder], pixels: Pixels, point: Point) -
 def _measure(
     sender: Connection, open_coder: Callable[[], Coder], pixels: Pixels, point: Point
 ) -> None:
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     coder = open_coder()
-    loaded, peak_loading = _resident("VmRSS"), _resident("VmHWM")
+    loaded, peak_loading = resident("VmRSS"), resident("VmHWM")
     coder.decode(coder.encode(pixels, point), point)
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     # A peak while loading may hide a lower one while coding: then the latter is not known.
     coding = peak - loaded if peak > peak_loading else None
     started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -58,7 +58,7 @@ def _measure(
     sender.close()
 
 
-def _resident(key: str) -> float:
+def resident(key: str) -> float:
     """VmRSS (now) or VmHWM (the highest so far) of this process in MiB."""
     for line in STATUS.read_text().splitlines():
         name, _, value = line.partition(":")

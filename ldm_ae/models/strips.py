@@ -8,8 +8,9 @@ keeps the keys and values of the whole image, at its resolution, and asks in str
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from ldm_ae.models.rows import Activation, Rows, TensorRows
 from ldm_ae.models.upsampling import upsampling_kernel
 
 MAX_ATTENTION_SECONDS = 3600.0
+_QUICK_OPERATIONS = 1e13  # no device is timed for fewer
 
 # A strip's bytes: what stays in a processor's cache, and what keeps a GPU busy.
 _CPU_STRIP, _OTHER_STRIP = 4 << 20, 128 << 20
@@ -53,6 +55,7 @@ def _as_it_is(rows: Tensor) -> Tensor:
     return rows
 
 
+@torch.no_grad()
 def through(
     coder: Encoder | Decoder,
     images: Tensor | Rows,
@@ -65,13 +68,14 @@ def through(
     parts = images.split(1) if isinstance(images, Tensor) else [images]
     sources = [TensorRows(part) if isinstance(part, Tensor) else part for part in parts]
     for i, source in enumerate(sources):
-        for top, rows in strips_through(coder, source, max_memory, before):
-            rows = after(rows)
-            if whole is None:
-                _, _, height, width = source.shape
-                shape = (rows.shape[1], height * rows.shape[3] // width, rows.shape[3])
-                whole = rows.new_empty((len(sources), *shape))
-            whole[i, :, top : top + rows.shape[2]] = rows[0]
+        with contextlib.closing(strips_through(coder, source, max_memory, before)) as strips:
+            for top, rows in strips:
+                rows = after(rows)
+                if whole is None:
+                    _, _, height, width = source.shape
+                    shape = (rows.shape[1], height * rows.shape[3] // width, rows.shape[3])
+                    whole = rows.new_empty((len(sources), *shape))
+                whole[i, :, top : top + rows.shape[2]] = rows[0]
     assert whole is not None
     return whole
 
@@ -79,7 +83,7 @@ def through(
 @torch.no_grad()
 def strips_through(
     coder: Encoder | Decoder, source: Rows, max_memory: int | str, before: Pointwise
-) -> Iterator[tuple[int, Tensor]]:
+) -> Generator[tuple[int, Tensor]]:
     """coder(before(source)) from top to bottom, as (first row, rows (1, C, k, W))."""
     walk = _Walk(coder, source, num_bytes(max_memory))
     with walk.space:
@@ -267,9 +271,9 @@ def _require_time(attended: list[tuple[AttentionBlock, int]], like: Tensor) -> N
     """Raise UserError if attention takes too long here, which a small one tells."""
     queries, keys, seconds = 1024, 8192, 0.0
     for block, positions in attended:
-        if positions <= keys:
-            continue
         channels = block.to_k.out_features
+        if 4 * channels * positions**2 < _QUICK_OPERATIONS:
+            continue
         query, key = (like.new_zeros(1, 1, n, channels) for n in (queries, keys))
         for _ in range(2):  # the first warms up
             started = time.perf_counter()

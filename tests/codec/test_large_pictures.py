@@ -12,6 +12,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.models import strips
 from ldm_ae.pretrained import Codecs, load_codec
 
+
 @pytest.fixture
 def in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "WHOLE_PIXELS", 0)

@@ -158,7 +158,8 @@ def test_fp64(make_model) -> None:
 def test_no_gradient_is_kept(make_model) -> None:
     model = make_model(CONFIGS["kl"])
     latents = torch.rand(1, 4, 3, 3, requires_grad=True)
-    assert not model.decode(latents, "1GB").requires_grad
+    images = model.decode(latents, ENOUGH)
+    assert not images.requires_grad and not model.encode(images, ENOUGH).requires_grad
 
 
 @torch.no_grad()
@@ -230,6 +231,7 @@ def test_attention_that_takes_too_long_is_refused_at_once(
     latents = torch.rand(1, 4, 64, 64)  # attention at 64 and at 128 positions a side
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(strips.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(strips, "_QUICK_OPERATIONS", 4 * 8 * 64**4)
     monkeypatch.setattr(strips._Walk, "stored", None)
     with pytest.raises(UserError, match=r"over 16384 positions would take about 0.3 hours here"):
         monkeypatch.setattr(strips, "MAX_ATTENTION_SECONDS", 900)
