@@ -99,7 +99,7 @@ def open_model(name: str) -> Autoencoder:
     if zoo.folder_of(name) is not None or Path(name).is_dir():
         return load(name)
     torch.manual_seed(0)
-    return build_model(config.load(Experiment, name).model).eval()
+    return build_model(config.load(Experiment, name, ["data.kind=embedded"]).model).eval()
 
 
 def _call(model: Autoencoder, subject: Subject) -> Callable[[Tensor], Tensor]:
