@@ -13,12 +13,14 @@ from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
+from ldm_ae.models.kl import without_log_variance
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.settings import DiffusersConfig, ModelSettings
 from ldm_ae.quantizers.base import Quantizer
 from ldm_ae.quantizers.build import CodebookConfig, build_quantizer
 from ldm_ae.quantizers.vq import VQConfig
 
+QUANTIZE = "quantize."
 _MAX_CODES = 1 << 24  # a config is read before its weights
 _EARLIER_KINDS = {"vq": "vq", "dvae": "gumbel"}
 
@@ -28,8 +30,9 @@ class DiscreteConfig(ModelSettings):
     """latent_channels: channels of the encoder's output. code_channels: d, the length of a code;
     by default what the codebook says, or the same. predict_scale: the decoder also predicts the
     log-scale of each value, as the logit-Laplace likelihood needs; an export leaves it out.
-    init_from: start with the weights and codes of this diffusers VQModel, whose settings are taken
-    from there; otherwise as in the KL family."""
+    init_from: start with the weights and codes of this diffusers VQModel, or with the weights of an
+    AutoencoderKL, its posterior's mean before quantisation and the codebook new; the settings are
+    taken from there; otherwise as in the KL family."""
 
     diffusers_class: ClassVar[str] = "VQModel"
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
@@ -120,6 +123,14 @@ class DiscreteAutoencoder(Autoencoder):
         `Autoencoder.encode`."""
         return self.decode_indices(self.quantize.indices(latents), max_memory)
 
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        own = {
+            name: value for name, value in self.state_dict().items() if name.startswith(QUANTIZE)
+        }
+        if own.keys().isdisjoint(state):
+            state = {**without_log_variance(state), **own}
+        self.load_state_dict(state)
+
     def training_names(self) -> set[str]:
         return {f"quantize.{name}" for name in self.quantize.training_buffers()}
 
@@ -129,7 +140,7 @@ class DiscreteAutoencoder(Autoencoder):
     def diffusers_state(self) -> dict[str, Tensor]:
         """The codebook becomes its table; the decoder's rows for the likelihood's scale go."""
         state = super().diffusers_state()
-        state = {name: value for name, value in state.items() if not name.startswith("quantize.")}
+        state = {name: value for name, value in state.items() if not name.startswith(QUANTIZE)}
         # Made on the CPU in fp32 always: a GPU rounds a normalised code differently.
         table = copy.deepcopy(self.quantize).to("cpu", torch.float32).codes()
         state["quantize.embedding.weight"] = table.detach()

@@ -31,12 +31,15 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         return config.build(Experiment, content, f"config {path}")
     pretrained = read_pretrained_config(source)
     kind, has_codebook = given.get("kind"), pretrained.model.codebook is not None
-    if kind is not None and (kind == DiscreteConfig.kind) != has_codebook:
+    if has_codebook and kind not in (None, DiscreteConfig.kind):
         raise UserError(
             f"model.kind={kind} with model.init_from={source}, which is of kind"
             f" {pretrained.model.kind}: leave model.kind out, or name another model"
         )
-    content["model"] = _filled(given, _defaults(pretrained.model))
+    defaults = _defaults(pretrained.model)
+    if kind == DiscreteConfig.kind:
+        defaults.pop("quant_conv", None)  # such a model always has it
+    content["model"] = _filled(given, defaults)
     experiment = config.build(Experiment, content, f"config {path}")
     if experiment.train.freeze_encoder and experiment.scaling is None:
         return replace(experiment, scaling=pretrained.scaling)
@@ -87,8 +90,10 @@ def initial_model(experiment: Experiment) -> Autoencoder:
 
 def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
+    # A codebook is new where the model to start from has none.
+    compared = [k for k in ours if theirs[k] is not None]
     different = [
-        f"model.{k}={ours[k]} instead of {theirs[k]}" for k in ours if ours[k] != theirs[k]
+        f"model.{k}={ours[k]} instead of {theirs[k]}" for k in compared if ours[k] != theirs[k]
     ]
     if different:
         raise UserError(

@@ -67,3 +67,46 @@ def test_it_trains_and_exports(finetuning: Path, vq_folder: Path) -> None:
 def test_what_does_not_fit_is_named(finetuning: Path, override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         initial_model(load_experiment(finetuning, [override]))
+
+
+@pytest.fixture
+def kl_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(4)
+    diffusers.AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[8, 16],
+        norm_num_groups=4,
+        latent_channels=3,
+    ).save_pretrained(tmp_path / "kl")
+    return tmp_path / "kl"
+
+
+def test_a_codebook_is_put_into_an_autoencoder_without_one(
+    tiny_yaml: Path, kl_folder: Path
+) -> None:
+    content = yaml.safe_load(tiny_yaml.read_text())
+    content["model"] = {
+        "kind": "discrete",
+        "init_from": str(kl_folder),
+        "codebook": {"kind": "vq", "size": 16},
+    }
+    tiny_yaml.write_text(yaml.safe_dump(content))
+    experiment = load_experiment(tiny_yaml)
+    ours, theirs = initial_model(experiment).eval(), ldm_ae.load(kl_folder)
+    assert ours.quantizer is not None and ours.quantizer.num_codes == 16
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        latents = theirs.encode(images)
+        assert torch.allclose(ours.encode(images), latents, atol=1e-5)
+        assert torch.allclose(ours.decode_codes(latents), theirs.decode(latents), atol=1e-5)
+    exported = ldm_ae.load(train(experiment))
+    assert exported.config.kind == "discrete" and exported.latent_channels == 3
+
+
+def test_what_else_does_not_fit_an_autoencoder_without_codebook(
+    tiny_yaml: Path, kl_folder: Path
+) -> None:
+    asked = f"model={{kind: discrete, init_from: {kl_folder}, latent_channels: 5}}"
+    with pytest.raises(ValueError, match=r"latent_channels=5 instead of 3"):
+        initial_model(load_experiment(tiny_yaml, [asked]))
