@@ -1,28 +1,48 @@
-"""What an .lae file says of itself; no model is needed."""
+"""What an .lae file, a model or a training run says of itself."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
+from ldm_ae import zoo
 from ldm_ae.codec.format import container
 from ldm_ae.errors import UserError
+from ldm_ae.files import printable
+
+RUN = "config.yaml"  # of a training run's folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path)
+    parser.add_argument(
+        "what", help="an .lae file, a model's folder, one of the package's by name, or a run_dir"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
+    path = zoo.folder_of(arguments.what) or Path(arguments.what)
+    if not path.is_dir():
+        lines = of_file(path)
+    elif (path / RUN).is_file():
+        lines = of_run(path)
+    else:
+        lines = of_model(path)
+    for name, value in lines.items():
+        print(f"{name}: {value}")
+
+
+def of_file(path: Path) -> Mapping[str, object]:
     try:
-        data = container.read_file(arguments.file)
+        data = container.read_file(path)
         file = container.read(data)
     except UserError as error:
-        raise UserError(f"{arguments.file}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
     header = file.header
-    lines = {
+    known = zoo.written_by(header.digest)
+    return {
         "format version": container.VERSION,
-        "model": header.digest.hex(),
+        "model": header.digest.hex() + (f" ({known.name})" if known else ""),
         "holds": "code indices" if header.indices else "latents",
         "quality": "the model's only one" if header.indices else header.quality,
         "size": f"{header.width}x{header.height}",
@@ -31,5 +51,47 @@ def run(arguments: argparse.Namespace) -> None:
         "payload": f"{len(file.payload)} bytes",
         "file": f"{len(data)} bytes, {len(data) * 8 / (header.width * header.height):.4f} bpp",
     }
-    for name, value in lines.items():
-        print(f"{name}: {value}")
+
+
+def of_model(path: Path) -> Mapping[str, object]:
+    """From its config alone: no weights are read."""
+    # torch takes seconds to import, and a file's header needs none of this.
+    from ldm_ae.codec.priors.file import PRIOR_FILE
+    from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
+    from ldm_ae.convert.load import read_config
+
+    content = read_config(path)
+    model, scaling = from_diffusers_config(content), scaling_of(content)
+    codebook = model.codebook
+    return {
+        "class": printable(str(content.get("_class_name"))),
+        "kind": model.kind,
+        "downsampling factor": model.coder.downsampling_factor,
+        "latent channels": model.latent_channels,
+        "codes": "none" if codebook is None else codebook.num_codes,
+        "channels by level": ", ".join(map(str, model.coder.channels)),
+        "scaling factor": scaling.scaling_factor,
+        "shift factor": scaling.shift_factor or 0.0,
+        "codec's prior": "yes" if (path / PRIOR_FILE).is_file() else "no: see ldm-ae calibrate",
+    }
+
+
+def of_run(path: Path) -> Mapping[str, object]:
+    """A training run: how far it is, and what trains."""
+    from ldm_ae import config
+
+    content = config.read_yaml(path / RUN)
+    train, model = content.get("train") or {}, content.get("model") or {}
+    steps = sorted(
+        int(folder.name.removeprefix("step-"))
+        for folder in path.glob("checkpoints/step-*")
+        if folder.name.removeprefix("step-").isdigit()
+    )
+    return {
+        "kind": model.get("kind"),
+        "data": (content.get("data") or {}).get("path"),
+        "steps": f"{steps[-1] if steps else 0} of {train.get('steps')}",
+        "checkpoints": ", ".join(map(str, steps)) or "none",
+        "precision": train.get("precision"),
+        "export": path / "export" if (path / "export").is_dir() else "none yet",
+    }

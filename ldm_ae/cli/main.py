@@ -23,7 +23,7 @@ VERBS = {
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",
     "fetch-weights": "the networks of LPIPS and DISTS into the user's cache",
-    "info": "what an .lae file says of itself",
+    "info": "what an .lae file, a model or a training run says of itself",
 }
 MISTAKE, FAILURE = 2, 1
 

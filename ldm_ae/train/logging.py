@@ -25,7 +25,9 @@ from ldm_ae.train.trackers import track_picture
 SHOWN = (*METRICS, "codebook_share", "codebook_perplexity")
 IN_BAR = (
     "loss",
-    "reconstruction",
+    "l1",
+    "l2",
+    "logit_laplace",
     "perceptual",
     "kl",
     "kl_uniform",

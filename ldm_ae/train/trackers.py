@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ldm_ae.errors import UserError
 
 PROJECT = "ldm_ae"
+# Of TensorBoard's custom scalars: all channels in one, where each would have a chart of its own.
+CHARTS = {name: ["Multiline", [f"validation/latent_{name}/\\d+"]] for name in ("mean", "std", "kl")}
 
 
 def require_trackers(names: Sequence[str]) -> None:
@@ -42,6 +44,10 @@ def start_trackers(accelerator: Accelerator, run_dir: Path, start: int, resolved
         },
     }
     accelerator.init_trackers(PROJECT, init_kwargs=settings)
+    for tracker in accelerator.trackers:
+        if tracker.name == "tensorboard":
+            tracker.writer.add_text("config", f"```yaml\n{resolved}```", start)
+            tracker.writer.add_custom_scalars({"latents, by channel": CHARTS})
 
 
 def track_picture(

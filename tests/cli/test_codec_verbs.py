@@ -57,6 +57,30 @@ def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str], run
     assert f"model: {load_codec('./kl').digest.hex()}" in out and "alpha: no" not in out
 
 
+@pytest.mark.parametrize(
+    ("what", "lines"),
+    [
+        ("kl", ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"]),
+        ("vq", ["class: VQModel", "codes: 32"]),
+        ("codec", ["kind: kl", "latent channels: 16"]),
+        ("photos", ["error"]),
+        ("run", ["kind: kl", "steps: 40 of 100", "checkpoints: 20, 40", "export: none yet"]),
+    ],
+)
+def test_info_of_models_and_runs(
+    work: Path, what: str, lines: list[str], capsys: pytest.CaptureFixture[str], run, fail
+) -> None:
+    for step in (20, 40):
+        (work / "run" / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    (work / "run" / "config.yaml").write_text("model: {kind: kl}\ntrain: {steps: 100}\n")
+    if lines == ["error"]:
+        assert "photos has no config.json" in fail(f"info {what}")
+        return
+    run(f"info {what}")
+    printed = capsys.readouterr().out.splitlines()
+    assert set(lines) <= set(printed)
+
+
 def test_calibrate_gives_a_foreign_folder_its_prior(work: Path, run, fail) -> None:
     for name in ("kl", "vq"):
         (work / name / PRIOR_FILE).unlink()

@@ -42,3 +42,14 @@ def test_weights_and_biases_without_a_network(
         time.sleep(0.1)
     assert b"train/loss" in content and b"from step 3" in content
     assert list((run / "files" / "media" / "images").glob("picture*.png"))
+
+
+def test_tensorboard_shows_the_config_and_all_channels_in_one_chart(
+    make_experiment, tmp_path: Path
+) -> None:
+    accelerator = make_accelerator(make_experiment("train.trackers=[tensorboard]").train, tmp_path)
+    start_trackers(accelerator, tmp_path, 0, "train:\n  lr: 1e-4\n")
+    accelerator.end_training()
+    (file,) = tmp_path.rglob("events.out.tfevents*")
+    content = file.read_bytes()
+    assert b"lr: 1e-4" in content and rb"validation/latent_mean/\d+" in content
