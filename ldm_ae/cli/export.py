@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write latents_mean and latents_std, which only SDXL's pipelines read",
     )
     parser.add_argument(
+        "--shift",
+        action="store_true",
+        help="also write the latents' mean as shift_factor, which only SD3's and FLUX's read",
+    )
+    parser.add_argument(
         "--max-images", type=int, help="training crops to measure at most (default 10,000)"
     )
     parser.add_argument(
@@ -41,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         weights=arguments.weights,
         per_channel=arguments.per_channel_statistics,
+        shift=arguments.shift,
         max_images=arguments.max_images,
         overrides=arguments.overrides,
         prior=arguments.prior,

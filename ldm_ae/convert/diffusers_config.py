@@ -41,13 +41,13 @@ _MAX_LAYERS = 64
 class LatentScaling:
     """How a diffusion model's pipeline scales latents; only `scaling_factor` is honoured by all.
 
-    latents_mean, latents_std: read by SDXL's pipelines, which compute (z - mean) / std *
-    scaling_factor. shift_factor: read by SD3's and FLUX's, which compute (z - shift) *
-    scaling_factor.
+    latents_mean, latents_std: read by SDXL's pipelines, for 4 channels alone, which compute
+    (z - mean) / std * scaling_factor. shift_factor: read by SD3's, FLUX's and their kin, which
+    compute (z - shift) * scaling_factor and cannot do without one: 0 is none.
     """
 
     scaling_factor: float = 0.18215
-    shift_factor: float | None = None
+    shift_factor: float = 0.0
     latents_mean: tuple[float, ...] | None = None
     latents_std: tuple[float, ...] | None = None
 
@@ -90,7 +90,7 @@ def _scaling(config: ModelSettings, scaling: LatentScaling) -> dict[str, Any]:
         "latents_std": _list(scaling.latents_std),
     }
     held = {key: value for key, value in values.items() if key in config.diffusers_defaults}
-    if any(value is not None for key, value in values.items() if key not in held):
+    if any(value not in (None, 0) for key, value in values.items() if key not in held):
         raise UserError(
             f"{config.diffusers_class}'s config holds scaling_factor alone: leave out the shift and"
             " the per-channel statistics"
@@ -117,7 +117,7 @@ def scaling_of(content: Mapping[str, Any]) -> LatentScaling:
         raise values.unsupported("scaling_factor", "a positive number is")
     return LatentScaling(
         scaling_factor=factor,
-        shift_factor=None if values.get("shift_factor") is None else values.number("shift_factor"),
+        shift_factor=0.0 if values.get("shift_factor") is None else values.number("shift_factor"),
         latents_mean=values.numbers("latents_mean"),
         latents_std=values.numbers("latents_std"),
     )

@@ -80,7 +80,7 @@ def load(
     model.load_state_dict(weights, strict=False, assign=True)
     model.restart_training()
     model.scaling_factor = scaling.scaling_factor
-    model.shift_factor = scaling.shift_factor or 0.0
+    model.shift_factor = scaling.shift_factor
     model.latents_mean, model.latents_std = scaling.latents_mean, scaling.latents_std
     if precision == "fast":
         make_fast(model)

@@ -9,6 +9,7 @@ from typing import Any
 from ldm_ae import installed
 from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.export.statistics import LatentStatistics
+from ldm_ae.export.uncertainty import ENOUGH_IMAGES
 from ldm_ae.models.base import Autoencoder
 
 _CARD = """\
@@ -46,7 +47,7 @@ images = model.decode(latents)  # nominally in [-1, 1], not clamped
 ```
 
 A diffusion model sees `{scaled}`; pipelines undo it before they decode.
-{per_channel}
+{shift}{per_channel}{few}
 ## Measured
 {tables}
 `training_config.yaml` is the whole experiment, `latent_statistics.json` has the moments of each
@@ -63,9 +64,28 @@ latent channel.
 _PER_CHANNEL = """\
 `latents_mean` and `latents_std` are set for SDXL's pipelines, which compute
 `(latents - latents_mean) / latents_std * scaling_factor`; `latents_std` is relative to the overall
-standard deviation, so that this has unit variance in each channel. Pipelines of SD 1 and 2 and of
-DiT ignore both and use `scaling_factor` alone.
+standard deviation, so that this has unit variance in each channel. Those pipelines take models of
+4 channels alone; those of SD 1, 2 and 3, FLUX, PixArt and DiT ignore both.
 """
+
+
+_SHIFT = """\
+`shift_factor` is heeded by the pipelines of SD3 and FLUX, which compute
+`(latents - shift_factor) * scaling_factor`. Those of SD 1, 2 and XL, PixArt and DiT ignore it and
+use `scaling_factor` alone.
+"""
+
+
+def few_images(statistics: LatentStatistics) -> str:
+    """What statistics of fewer than `ENOUGH_IMAGES` are worth."""
+    found = statistics.uncertainty
+    interval = ""
+    if found is not None:
+        interval = " (95 % interval {:.4g} to {:.4g})".format(*found.scaling_factor)
+    return (
+        f"scaling_factor and the statistics of the latents rest on {statistics.num_different}"
+        f" images{interval}; on others they may be off: measure {ENOUGH_IMAGES:,} or more"
+    )
 
 
 def model_card(
@@ -74,10 +94,11 @@ def model_card(
     statistics: LatentStatistics,
     tables: Mapping[str, Mapping[str, Any]],
     scaling: LatentScaling,
+    warning: str = "",
 ) -> str:
     """Markdown. tables: by heading; values are numbers, text, or None for what is not known.
 
-    scaling: what the export's config says, measured or kept.
+    scaling: what the export's config says, measured or kept. warning: of what is little known.
     """
     quantised = model.quantizer is not None
     return _CARD.format(
@@ -92,7 +113,9 @@ def model_card(
         pipelines="LDMPipeline" if quantised else "StableDiffusionPipeline or DiTPipeline",
         encoded="before quantisation" if quantised else "the posterior's mode",
         scaled=_scaled(scaling),
+        shift=_SHIFT if scaling.shift_factor else "",
         per_channel=_PER_CHANNEL if scaling.latents_std is not None else "",
+        few=f"\nA warning: {warning}.\n" if warning else "",
         tables="".join(_table(heading, rows) for heading, rows in tables.items()),
     )
 

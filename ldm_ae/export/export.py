@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from ldm_ae.convert.load import STEM
 from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
-from ldm_ae.export.card import model_card
+from ldm_ae.export.card import few_images, model_card
 from ldm_ae.export.statistics import LatentStatistics, measure_latents
+from ldm_ae.export.uncertainty import ENOUGH_IMAGES
 from ldm_ae.files import aside_of, clear_stale
 from ldm_ae.json_file import read_json
 from ldm_ae.models.base import Autoencoder
@@ -59,6 +60,8 @@ def export(
     resolved_config: str,
     card: Mapping[str, Mapping[str, Any]],
     per_channel: bool = False,
+    shift: bool = False,
+    num_different: int | None = None,
     scaling: LatentScaling | None = None,
     prior: Kind = "factorised",
     overwrite: bool = False,
@@ -74,6 +77,9 @@ def export(
     per_channel: also write `latents_mean` and `latents_std` (AutoencoderKL only). The latter are
         relative to the overall std: SDXL's (z - mean) / latents_std * scaling_factor then comes to
         unit variance in every channel, while pipelines that read the scalar alone stay right.
+    shift: also write the mean of all latents as `shift_factor`, which SD3's and FLUX's pipelines
+        subtract, and others ignore; 0 otherwise.
+    num_different: as in `measure_latents`. Below 1,000 a warning says so.
     scaling: written as it is, where the latents are those of an earlier model; None measures it.
     prior: the kind of entropy model that the codec gets; `context` makes files smaller and takes
         some twenty seconds to fit.
@@ -84,10 +90,10 @@ def export(
     """
     out_dir = Path(out_dir)
     require_free(out_dir, overwrite)
-    if scaling is not None and per_channel:
+    if scaling is not None and (per_channel or shift):
         raise UserError(
-            "per-channel statistics would replace the scaling that this model keeps from the one it"
-            " started with: leave them out"
+            "per-channel statistics or a shift would replace the scaling that this model keeps from"
+            " the one it started with: leave them out"
         )
     stream = iter(batches)
     first = next(stream, None)
@@ -100,12 +106,17 @@ def export(
     check(agreement)
 
     samples = Samples()
-    statistics = measure_latents(model, itertools.chain([first], stream), samples.add)
-    written = scaling or _scaling(statistics, per_channel)
+    crops = itertools.chain([first], stream)
+    statistics = measure_latents(model, crops, samples.add, num_different)
+    written = scaling or _scaling(statistics, per_channel, shift)
+    warning = ""
+    if scaling is None and statistics.num_different < ENOUGH_IMAGES:
+        warning = few_images(statistics)
+        _log.warning("%s", warning)
     exported = _to_diffusers(plain, written, side)
     tables = {
         **card,
-        "Latents": _latent_table(statistics, written),
+        "Latents": _latent_table(statistics, written, kept=scaling is not None),
         "Difference from diffusers": asdict(agreement),
     }
     if agreement.num_ties:
@@ -114,7 +125,7 @@ def export(
     files = {
         STATISTICS: statistics.to_json(),
         "training_config.yaml": resolved_config,
-        "README.md": model_card(name, model, statistics, tables, written),
+        "README.md": model_card(name, model, statistics, tables, written, warning),
     }
     _write(out_dir, exported, files, fit(model, samples, prior))
     return out_dir
@@ -167,25 +178,34 @@ def _probes(model: Autoencoder, images: Tensor) -> list[Tensor]:
     return [random, real.to("cpu", torch.float32)]
 
 
-def _scaling(statistics: LatentStatistics, per_channel: bool) -> LatentScaling:
+def _scaling(statistics: LatentStatistics, per_channel: bool, shift: bool) -> LatentScaling:
+    scalars = LatentScaling(statistics.scaling_factor, statistics.mean if shift else 0.0)
     if not per_channel:
-        return LatentScaling(scaling_factor=statistics.scaling_factor)
-    return LatentScaling(
-        scaling_factor=statistics.scaling_factor,
+        return scalars
+    return replace(
+        scalars,
         latents_mean=tuple(statistics.channel_mean),
         latents_std=tuple(std * statistics.scaling_factor for std in statistics.channel_std),
     )
 
 
-def _latent_table(statistics: LatentStatistics, scaling: LatentScaling) -> dict[str, Any]:
+def _latent_table(
+    statistics: LatentStatistics, scaling: LatentScaling, kept: bool
+) -> dict[str, Any]:
     table: dict[str, Any] = {
         "scaling_factor": scaling.scaling_factor,
+        "shift_factor": scaling.shift_factor,
         "mean": statistics.mean,
         "std": statistics.std,
         "channels in use": f"{statistics.active_channels} of {len(statistics.channel_std)}",
-        "images measured": statistics.num_images,
+        "crops measured": statistics.num_images,
+        "of so many images": statistics.num_different,
         "of": statistics.protocol,
     }
+    if statistics.uncertainty is not None and not kept:
+        low, high = statistics.uncertainty.scaling_factor
+        table["scaling_factor, 95 % interval"] = f"{low:.5g} to {high:.5g}"
+        table["mean, 95 % interval"] = f"± {statistics.uncertainty.mean:.2g}"
     if statistics.codebook is not None:
         table["codes in use"] = f"{statistics.codebook.share:.1%}"
         table["codebook perplexity"] = statistics.codebook.perplexity

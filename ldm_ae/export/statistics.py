@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ldm_ae.errors import UserError
+from ldm_ae.export.uncertainty import ImageMoments, Uncertainty
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.quantizers.usage import CodebookUsage, codebook_usage, count_codes
 
@@ -57,11 +58,14 @@ class LatentStatistics:
     std, channel_std: deviations of the latents that `protocol` names.
     posterior_std: mean sigma; kl_nats: mean KL(q || N(0, 1)) of one latent value (kl only).
     active_channels: with Var E[z|x] > 0.01.
+    num_different: images among those measured that are not crops of one another; what the
+        statistics rest on, and what `uncertainty` counts.
     codebook: usage over all tokens, if there is one.
     """
 
     protocol: str
     num_images: int
+    num_different: int
     num_positions: int
     scaling_factor: float
     mean: float
@@ -69,6 +73,7 @@ class LatentStatistics:
     channel_mean: list[float]
     channel_std: list[float]
     active_channels: int
+    uncertainty: Uncertainty | None
     posterior_std: list[float] | None = None
     kl_nats: list[float] | None = None
     codebook: CodebookUsage | None = None
@@ -82,15 +87,18 @@ def measure_latents(
     model: Autoencoder,
     batches: Iterable[Tensor],
     keep: Callable[[Tensor], None] | None = None,
+    num_different: int | None = None,
 ) -> LatentStatistics:
     """Statistics of a model's latents of images, batches (B, C, H, W) in [-1, 1].
 
     H and W must be multiples of f. keep: called with what a codec stores of each batch, the
-    posterior's means or latents (B, c, h, w), or code indices (B, h, w). Raises UserError for no
+    posterior's means or latents (B, c, h, w), or code indices (B, h, w). num_different: how many of
+    the images are not crops of one another; all, if it is None. Raises UserError for no
     images, latents that are not finite, and latents that are all the same.
     """
     channels, device = model.latent_channels, next(model.parameters()).device
     means, spread = StreamingMoments(channels), torch.zeros(channels, dtype=torch.float64)
+    each_image = ImageMoments()
     deviations, divergences = StreamingMoments(channels), StreamingMoments(channels)
     num_codes = 0 if model.quantizer is None else model.quantizer.num_codes
     counts = torch.zeros(num_codes, dtype=torch.int64)
@@ -99,6 +107,7 @@ def measure_latents(
         num_images += len(images)
         latents, posterior = model.latents_and_posterior(images.to(device))
         means.update(latents)
+        each_image.update(latents, posterior)
         if posterior is not None:
             deviations.update(posterior.std)
             divergences.update(posterior.kl())
@@ -118,9 +127,11 @@ def measure_latents(
     std = math.sqrt(float(variance.mean() + (means.mean - mean).square().mean()))
     if not (math.isfinite(std) and std > 0):
         raise UserError(f"the latents have a standard deviation of {std}: the weights are broken")
+    different = min(num_images, num_different or num_images)
     return LatentStatistics(
         protocol=model.latent_protocol,
         num_images=num_images,
+        num_different=different,
         num_positions=means.count,
         scaling_factor=1 / std,
         mean=mean,
@@ -128,6 +139,7 @@ def measure_latents(
         channel_mean=means.mean.tolist(),
         channel_std=variance.sqrt().tolist(),
         active_channels=int((means.variance > ACTIVE_VARIANCE).sum()),
+        uncertainty=each_image.uncertainty(different),
         posterior_std=deviations.mean.tolist() if has_posterior else None,
         kl_nats=divergences.mean.tolist() if has_posterior else None,
         codebook=codebook_usage(counts) if num_codes else None,

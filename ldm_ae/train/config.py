@@ -145,6 +145,9 @@ class Experiment:
     @staticmethod
     def upgrade(content: dict[str, Any]) -> dict[str, Any]:
         """What earlier versions wrote, as it is written today."""
+        scaling = content.get("scaling")
+        if isinstance(scaling, dict) and scaling.get("shift_factor", 0) is None:
+            content = {**content, "scaling": {**scaling, "shift_factor": 0.0}}
         return {"data": {}, **content, "model": current_section(content.get("model"))}
 
     def __post_init__(self) -> None:

@@ -42,6 +42,7 @@ def export_run(
     checkpoint: str = "latest",
     weights: Literal["ema", "model"] = "ema",
     per_channel: bool = False,
+    shift: bool = False,
     max_images: int | None = None,
     overrides: Sequence[str] = (),
     prior: Kind = "factorised",
@@ -53,8 +54,8 @@ def export_run(
 
     checkpoint: `latest`, `best` (by the run's train.best_metric), or a checkpoint's name.
     max_images: at most so many training crops (10,000 if None). overrides: `data.key=value`, where
-    the images are elsewhere now. prior: as in `export`. data: the run's images, where they are open
-    already. Raises UserError for whatever is missing, and as `export`.
+    the images are elsewhere now. prior, shift: as in `export`. data: the run's images, where they
+    are open already. Raises UserError for whatever is missing, and as `export`.
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     require_free(out_dir, overwrite)
@@ -89,6 +90,8 @@ def export_run(
         resolved_config=config.dump(experiment),
         card=card,
         per_channel=per_channel,
+        shift=shift,
+        num_different=different_images(data, max_images),
         scaling=experiment.scaling,
         prior=prior,
         overwrite=overwrite,
@@ -100,11 +103,19 @@ def training_crops(
 ) -> Iterator[Tensor]:
     """Batches (B, C, size, size) of training crops: every image once, in random order, or as often
     as `MIN_CROPS` takes, up to `max_images` crops."""
+    loader = TrainLoader(data, experiment.train.batch_size, experiment.train.seed)
+    return _limited(loader, min(max(loader.num_images, MIN_CROPS), _most(max_images)))
+
+
+def different_images(data: Data, max_images: int | None = None) -> int:
+    """From how many images `training_crops` takes its crops."""
+    return min(len(data.training), _most(max_images))
+
+
+def _most(max_images: int | None) -> int:
     if max_images is not None and max_images < 1:
         raise UserError(f"max_images={max_images}: measure at least 1 image")
-    loader = TrainLoader(data, experiment.train.batch_size, experiment.train.seed)
-    limit = min(max(loader.num_images, MIN_CROPS), max_images or MAX_CROPS)
-    return _limited(loader, limit)
+    return max_images or MAX_CROPS
 
 
 def _limited(loader: TrainLoader, limit: int) -> Iterator[Tensor]:

@@ -73,5 +73,8 @@ def test_what_is_not_supported_is_named(base, change, named):
 def test_scaling_passes_through():
     scaling = LatentScaling(1.5, 0.1, (0.0,) * 4, (1.0,) * 4)
     assert scaling_of(to_diffusers_config(KLConfig(), scaling, 256)) == scaling
+    nothing = {**SD1, "shift_factor": None}
+    assert scaling_of(nothing) == scaling_of(SD1) == LatentScaling(0.18215, 0.0)
+    assert to_diffusers_config(KLConfig(), LatentScaling(), 256)["shift_factor"] == 0.0
     with pytest.raises(ValueError, match="VQModel's config holds scaling_factor alone"):
         to_diffusers_config(DiscreteConfig(), scaling, 256)

@@ -1,5 +1,9 @@
 import pytest
 
+from ldm_ae import config
+from ldm_ae.convert.diffusers_config import LatentScaling
+from ldm_ae.train.config import Experiment
+
 LOGIT = "loss.reconstruction=logit_laplace"
 
 
@@ -51,3 +55,9 @@ def test_lpips_is_that_of_the_loss(make_experiment) -> None:
     )
     assert experiment.best_metric == "lpips_squeeze"
     assert experiment.train.best_metric == "lpips"
+
+
+def test_configs_of_earlier_versions_have_no_shift() -> None:
+    content = {"model": {"kind": "kl"}, "scaling": {"scaling_factor": 0.5, "shift_factor": None}}
+    experiment = config.build(Experiment, {**content, "data": {"path": "photos"}}, "here")
+    assert experiment.scaling == LatentScaling(0.5, 0.0)
