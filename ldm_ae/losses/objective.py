@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ldm_ae.errors import UserError
 from ldm_ae.losses.adversarial import AdversarialConfig
+from ldm_ae.losses.grid import grid_power
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, to_rgb
 from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
 from ldm_ae.losses.structural import WINDOW_SIZE, structural_loss
@@ -33,6 +34,7 @@ class LossConfig:
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
     texture_weight: of the distance between local moments of the perceptual network's features.
+    grid_weight: of the power of what an error has in common at each place of the decoder's grid.
     kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:
         `summed`, as LDM and the VAE literature state it, or `mean`, per element.
     kl_warmup_steps: the KL weight rises linearly from 0 over these steps.
@@ -52,6 +54,7 @@ class LossConfig:
     perceptual_views: bool = False
     structural_weight: float = 0.0
     texture_weight: float = 0.0
+    grid_weight: float = 0.0
     kl_weight: float = 1e-6
     kl_units: Literal["summed", "mean"] = "summed"
     kl_warmup_steps: int = 0
@@ -69,6 +72,7 @@ class LossConfig:
             "perceptual_weight",
             "structural_weight",
             "texture_weight",
+            "grid_weight",
             "kl_weight",
             "kl_warmup_steps",
             "codebook_weight",
@@ -111,9 +115,11 @@ class Objective:
         config: LossConfig,
         perceptual: PerceptualLoss | None,
         regularized_per_value: float,
+        downsampling_factor: int = 1,
     ) -> None:
-        """regularized_per_value: the model's, to turn summed weights into weights of means."""
-        self.config = config
+        """regularized_per_value: the model's, to turn summed weights into weights of means.
+        downsampling_factor: the model's, the period of its decoder's grid."""
+        self.config, self.period = config, downsampling_factor
         self.perceptual = perceptual
         scale = regularized_per_value if config.kl_units == "summed" else 1.0
         self.kl_weight = config.kl_weight * scale
@@ -160,6 +166,8 @@ class Objective:
         yield config.reconstruction, config.reconstruction_weight, pixel
         if config.structural_weight > 0:
             yield "structural", config.structural_weight, structural_loss(output.images, images)
+        if config.grid_weight > 0:
+            yield "grid", config.grid_weight, grid_power(output.images, images, self.period)
         if self.perceptual is not None:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:

@@ -64,7 +64,12 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
         config,
         accelerator,
         perceptual,
-        Objective(loss, used, generator.autoencoder.regularized_per_value),
+        Objective(
+            loss,
+            used,
+            generator.autoencoder.regularized_per_value,
+            generator.autoencoder.downsampling_factor,
+        ),
         trained,
         discriminator,
         average,
