@@ -42,3 +42,6 @@ stage pixels16 train_kl_ae.py kl_f8_small model.latent_channels=16 $pixels "$@"
 stage codec train_plain_ae.py rate_f8_small model.init_from="$out/pixels16/export" \
     loss.rate_start_step=50 loss.rate_warmup_steps=400 $second "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
+stage vq train_vq_ae.py vq_f8_small \
+    "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \
+    $second "$@"
