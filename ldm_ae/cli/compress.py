@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ldm_ae import zoo
-from ldm_ae.cli.files import LAE, for_each_file, require_names
+from ldm_ae.cli.files import LAE, for_each_file, messages, piped, require_names
 from ldm_ae.cli.options import add_bounds, add_codec_options, model_options
 from ldm_ae.codec.codec import DEFAULT_QUALITY
 from ldm_ae.data.bounds import Bounds
@@ -18,19 +18,27 @@ from ldm_ae.pretrained import load_codec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="a picture, or a folder of pictures")
-    parser.add_argument("target", type=Path, help="the .lae file, or the folder for them")
+    parser.add_argument("source", type=Path, help="a picture, a folder of them, or -")
+    parser.add_argument("target", type=Path, help="the .lae file, the folder, or -")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
         "--quality", type=int, help=f"0 (smallest) to 63 (finest); {DEFAULT_QUALITY} by default"
     )
     rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="of a folder, what has its .lae file already"
+    )
     add_bounds(parser)
     add_codec_options(parser, f"{zoo.DEFAULT_CODEC} by default")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    require_names(arguments.source, arguments.target, (LAE,))
+    with piped(arguments.source, arguments.target, LAE) as (source, target):
+        _run(arguments, source, target)
+
+
+def _run(arguments: argparse.Namespace, source: Path, target: Path) -> None:
+    require_names(source, target, (LAE,))
     name, memory = arguments.model or zoo.DEFAULT_CODEC, arguments.max_memory
     codec = load_codec(name, max_memory=memory, **model_options(arguments))
     codec.require_rate(arguments.quality, arguments.bpp)
@@ -45,8 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
         num_bytes += len(data)
         num_pixels += image.shape[0] * image.shape[1]
 
-    done = for_each_file(arguments.source, arguments.target, image_endings(), LAE, one)
+    skip = arguments.skip_existing
+    done = for_each_file(source, target, image_endings(), LAE, one, skip_existing=skip)
     if done.number:
-        print(f"{done}, {num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp")
+        rate = f"{num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp"
+        print(f"{done}, {rate}", file=messages(arguments.target))
+    elif done.present:
+        print(done, file=messages(arguments.target))
     reader.finish()
     done.require_all()

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ldm_ae.cli.files import LAE, LOSSLESS, for_each_file, require_names, save_picture
+from ldm_ae.cli.files import (
+    LAE,
+    LOSSLESS,
+    PNG,
+    for_each_file,
+    messages,
+    piped,
+    require_names,
+    save_picture,
+)
 from ldm_ae.cli.options import add_codec_options, model_options
 from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.format import container
@@ -14,8 +23,8 @@ from ldm_ae.pretrained import Codecs, load_codec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="an .lae file, or a folder of them")
-    parser.add_argument("target", type=Path, help="the picture, or the folder for PNG files")
+    parser.add_argument("source", type=Path, help="an .lae file, a folder of them, or -")
+    parser.add_argument("target", type=Path, help="the picture, the folder for PNG files, or -")
     parser.add_argument(
         "--max-pixels",
         type=int,
@@ -27,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    require_names(arguments.source, arguments.target, LOSSLESS)
+    with piped(arguments.source, arguments.target, PNG) as (source, target):
+        _run(arguments, source, target)
+
+
+def _run(arguments: argparse.Namespace, source: Path, target: Path) -> None:
+    require_names(source, target, LOSSLESS)
     options = model_options(arguments)
     limits = {"max_pixels": arguments.max_pixels, "max_memory": arguments.max_memory}
     codec: Codec | Codecs = Codecs(options["device"], **limits)
@@ -45,7 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
         num_pixels += image.shape[0] * image.shape[1]
 
     force = arguments.force
-    done = for_each_file(arguments.source, arguments.target, {LAE}, ".png", one, overwrite=force)
+    done = for_each_file(source, target, {LAE}, PNG, one, overwrite=force)
     if done.number:
-        print(f"{done}, {num_pixels} pixels from {num_bytes} bytes")
+        text = f"{done}, {num_pixels} pixels from {num_bytes} bytes"
+        print(text, file=messages(arguments.target))
     done.require_all()

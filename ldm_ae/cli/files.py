@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from PIL import Image
@@ -18,18 +22,22 @@ from ldm_ae.errors import UserError
 from ldm_ae.files import clear_stale, is_out_of_memory, printable
 
 LAE = ".lae"
-LOSSLESS = (".png", ".webp", ".tif", ".tiff")  # of those that keep alpha
+STANDARD = Path("-")  # the standard input or output
+PNG = ".png"
+LOSSLESS = (PNG, ".webp", ".tif", ".tiff")  # of those that keep alpha
 
 
 @dataclass(frozen=True)
 class Done:
-    """number: of files that were turned. failed: the others."""
+    """number: of files that were turned. failed: the others. present: those left as they were."""
 
     number: int
     failed: Sequence[Path] = ()
+    present: int = 0
 
     def __str__(self) -> str:
-        return "1 file" if self.number == 1 else f"{self.number} files"
+        files = "1 file" if self.number == 1 else f"{self.number} files"
+        return files + (f" ({self.present} more were there already)" if self.present else "")
 
     def require_all(self) -> None:
         """Raise UserError if a file failed."""
@@ -47,10 +55,12 @@ def for_each_file(
     suffix: str,
     one: Callable[[Path, Path], None],
     overwrite: bool = True,
+    skip_existing: bool = False,
 ) -> Done:
     """Turn the file, or all files of the folder. In a folder one that fails is reported at once
     and the rest go on, unless it is the system that failed (OSError: no space, no permission).
-    overwrite: else nothing is begun where a target exists.
+    overwrite: else nothing is begun where a target exists. skip_existing: leave out those of a
+    folder whose target is there, and as new as they are.
     Raises UserError, MemoryError or FloatingPointError for a single file, OSError for any."""
     if not source.is_dir():
         _require_new([target], overwrite)
@@ -63,6 +73,9 @@ def for_each_file(
         if place in pairs:
             raise UserError(f"{pairs[place]} and {path} would both become {place}: rename one")
         pairs[place] = path
+    found = len(pairs)
+    if skip_existing:
+        pairs = {place: path for place, path in pairs.items() if not _is_done(place, path)}
     _require_new(list(pairs), overwrite)
     for folder in {place.parent for place in pairs}:
         clear_stale(folder)
@@ -73,7 +86,37 @@ def for_each_file(
         except (UserError, MemoryError, FloatingPointError) as error:
             tqdm.write(f"error: {one_line(error)}", file=sys.stderr)
             failed.append(path)
-    return Done(len(pairs) - len(failed), failed)
+    return Done(len(pairs) - len(failed), failed, found - len(pairs))
+
+
+def messages(target: Path) -> TextIO:
+    """Where a verb speaks: not where its file goes."""
+    return sys.stderr if target == STANDARD else sys.stdout
+
+
+def _is_done(place: Path, path: Path) -> bool:
+    return place.is_file() and place.stat().st_mtime >= path.stat().st_mtime
+
+
+@contextlib.contextmanager
+def piped(source: Path, target: Path, ending: str) -> Iterator[tuple[Path, Path]]:
+    """Files for `-`: one with what comes by the standard input, and one whose content goes to the
+    standard output at the end, if nothing is raised; other paths as they are.
+    Raises UserError for a folder that would go to the standard output."""
+    with tempfile.TemporaryDirectory() as folder:
+        if source == STANDARD:
+            source = Path(folder) / "standard input"
+            with source.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if target != STANDARD:
+            yield source, target
+            return
+        if source.is_dir():
+            raise UserError(f"{source} is a folder: name a folder for what is made of its files")
+        made = Path(folder) / f"made{ending}"
+        yield source, made
+        sys.stdout.buffer.write(made.read_bytes())
+        sys.stdout.buffer.flush()
 
 
 def _require_new(targets: Sequence[Path], overwrite: bool) -> None:

@@ -53,7 +53,8 @@ class Reader:
         """Say what was passed over; raise UserError if images were left out. For the end, when the
         others are done."""
         if self._cut:
-            print(f"of {len(self._cut)} files only the first frame or page was used")
+            text = f"of {len(self._cut)} files only the first frame or page was used"
+            print(text, file=sys.stderr)
         if self.broken:
             total = len(self._read) + len(self.broken)
             raise UserError(

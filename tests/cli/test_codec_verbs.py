@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -60,8 +61,8 @@ def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str], run
 @pytest.mark.parametrize(
     ("what", "lines"),
     [
-        ("kl", ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"]),
-        ("vq", ["class: VQModel", "codes: 32"]),
+        ("./kl", ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"]),
+        ("./vq", ["class: VQModel", "codes: 32"]),
         ("codec", ["kind: kl", "latent channels: 16"]),
         ("photos", ["error"]),
         ("run", ["kind: kl", "steps: 40 of 100", "checkpoints: 20, 40", "export: none yet"]),
@@ -158,7 +159,7 @@ def test_broken_files_are_left_out_and_the_exit_code_says_so(
     line = {
         "compress": "compress photos packed --model ./kl",
         "calibrate": "calibrate ./kl --images photos --prior factorised",
-        "evaluate": "evaluate kl photos --metrics psnr --out scores.json",
+        "evaluate": "evaluate ./kl photos --metrics psnr --out scores.json",
     }[verb]
     before = (work / "kl" / PRIOR_FILE).read_bytes()
     assert main(line.split()) == 2
@@ -182,7 +183,7 @@ def test_further_frames_are_counted_and_large_pictures_have_a_switch(
     frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 99)]
     frames[0].save(work / "photos" / "moving.gif", save_all=True, append_images=frames[1:])
     run("compress photos packed --model ./kl")
-    assert "of 1 files only the first frame or page was used" in capsys.readouterr().out
+    assert "of 1 files only the first frame or page was used" in capsys.readouterr().err
     message = "compress photos/a.png large.lae --model ./kl --max-pixels 99"
     assert "72x48 is more than 99 pixels (max_pixels)" in fail(message)
 
@@ -199,3 +200,49 @@ def test_odd_names_are_compressed_too(work: Path, capsys: pytest.CaptureFixture[
     assert made == {"a", "b", "c"} | {Path(name).stem for name in odd}
     run("decompress packed back --model ./kl")
     assert len(list(Path("back").rglob("*.png"))) == 7
+
+
+def piped(line: str, data: bytes, monkeypatch: pytest.MonkeyPatch, capsysbinary) -> bytes:
+    """What a verb writes to the standard output when that is what it reads from the input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    capsysbinary.readouterr()
+    assert main(line.split()) == 0
+    written: bytes = capsysbinary.readouterr().out
+    return written
+
+
+def test_standard_input_and_output(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary
+) -> None:
+    picture = (work / "photos" / "a.png").read_bytes()
+    file = piped("compress - - --model ./kl", picture, monkeypatch, capsysbinary)
+    main(["compress", "photos/a.png", "a.lae", "--model", "./kl"])
+    assert file == (work / "a.lae").read_bytes()
+    back = piped("decompress - - --model ./kl", file, monkeypatch, capsysbinary)
+    main(["decompress", "a.lae", "a.png", "--model", "./kl"])
+    with Image.open(io.BytesIO(back)) as ours, Image.open(work / "a.png") as theirs:
+        assert ours.tobytes() == theirs.tobytes()
+    mixed = piped("compress - b.lae --model ./kl", picture, monkeypatch, capsysbinary)
+    assert b"1 file" in mixed and (work / "b.lae").read_bytes() == file
+
+
+def test_what_cannot_go_through_a_pipe(work: Path, fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "photos is a folder: name a folder" in fail("compress photos - --model ./kl")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no picture")))
+    assert "standard input" in fail("compress - x.lae --model ./kl")
+    assert not (work / "x.lae").exists()
+
+
+def test_a_folder_goes_on_where_it_was_left(
+    work: Path, run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("compress photos out --model ./kl")
+    kept, changed = work / "out" / "a.lae", work / "photos" / "c.jpg"
+    kept.write_bytes(b"as it was")
+    (work / "out" / "more" / "b.lae").unlink()
+    later = (work / "out" / "c.lae").stat().st_mtime + 10
+    os.utime(changed, (later, later))
+    capsys.readouterr()
+    run("compress photos out --model ./kl --skip-existing")
+    assert "2 files (1 more were there already)" in capsys.readouterr().out
+    assert kept.read_bytes() == b"as it was" and (work / "out" / "more" / "b.lae").is_file()

@@ -73,7 +73,7 @@ def test_the_command_does_the_others_and_exits_with_2(
     Path("photos").mkdir()
     Image.new("RGB", (16, 16), "teal").save("photos/a.png")
     Path("photos/b.png").write_bytes(b"no picture")
-    assert main(["compress", "photos", "packed", "--model", "kl"]) == 2
+    assert main(["compress", "photos", "packed", "--model", "./kl"]) == 2
     assert [path.name for path in Path("packed").iterdir()] == ["a.lae"]
     shown = capsys.readouterr()
     assert "1 file, " in shown.out

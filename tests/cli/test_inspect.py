@@ -50,8 +50,8 @@ def test_numbers_pictures_and_one_page_that_stands_alone(card: Path) -> None:
 
 def test_mistakes(work: Path, fail) -> None:
     (work / "taken").write_text("")
-    assert "--out taken is a file" in fail("inspect kl photos --out taken")
-    assert "are too small: kl needs" in fail("inspect kl photos --out card --side 8")
+    assert "--out taken is a file" in fail("inspect ./kl photos --out taken")
+    assert "are too small: kl needs" in fail("inspect ./kl photos --out card --side 8")
     assert not list(work.glob("card/**/*.png"))
 
 

@@ -40,4 +40,4 @@ def test_further_frames_are_counted_in_one_line(
     reader = Reader(None)
     assert len(list(reader.images(sorted(tmp_path.iterdir())))) == 3
     reader.finish()
-    assert capsys.readouterr().out == "of 2 files only the first frame or page was used\n"
+    assert capsys.readouterr().err == "of 2 files only the first frame or page was used\n"
