@@ -12,6 +12,7 @@ FLOORS = (
     "errors",
     "installed",
     "files",
+    "folder_lock",
     "zoo",
     "hub",
     "json_file",
@@ -33,6 +34,7 @@ FLOORS = (
     "codec.fitting",
     "codec",
     "pretrained",
+    "store",
     "export",
     "train",
     "bench",
@@ -59,6 +61,7 @@ ONLY = {
     "matplotlib": ("ldm_ae.viz", "ldm_ae.bench"),
     "constriction": ("ldm_ae.codec",),
     "datasets": ("ldm_ae.data",),
+    "ray": ("ldm_ae.store.engines",),
 }
 
 

@@ -26,8 +26,8 @@ import ldm_ae.train.export_run as export_run
 import ldm_ae.train.loop as loop
 from ldm_ae.bench.kill_and_resume import RUN, digests, write_pictures
 from ldm_ae.bench.lives import fork
+from ldm_ae.folder_lock import LOCK
 from ldm_ae.train.checkpoint_folders import checkpoints_of
-from ldm_ae.train.run_lock import LOCK
 
 Mishap = Callable[[], None]
 Command = Callable[[list[str]], int]  # `ldm-ae`: its arguments => its exit code

@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "score what a model makes of images",
     "inspect": "a page of numbers and pictures of a model's latent space",
     "compress": "pictures to .lae files",
+    "encode-dataset": "a data set's latents as shards, for diffusion models",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",
     "fetch-weights": "the networks of LPIPS and DISTS into the user's cache",
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="ldm-ae",
         description="Autoencoders for latent diffusion: train, export, measure, compress.",
-        epilog="\n".join(f"  {verb:<15}{what}" for verb, what in VERBS.items()),
+        epilog="\n".join(f"  {verb:<16}{what}" for verb, what in VERBS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ldm-ae {version()}")

@@ -27,7 +27,7 @@ def model_digests(model: Autoencoder, priors: Sequence[Prior]) -> list[bytes]:
     decoding = hashlib.sha256()
     for name, value in sorted(model.diffusers_state().items()):
         if name.startswith(_DECODING):
-            _update_with_array(decoding, name, value.to("cpu", torch.float32).numpy())
+            update_with_array(decoding, name, value.to("cpu", torch.float32).numpy())
     digests = []
     for prior in priors:
         digest = decoding.copy()
@@ -41,10 +41,10 @@ def update_digest(digest: hashlib._Hash, prior: Prior) -> None:
     and little-endian bytes."""
     digest.update(prior.name.encode())
     for name, value in sorted(prior.to_arrays().items()):
-        _update_with_array(digest, name, value)
+        update_with_array(digest, name, value)
 
 
-def _update_with_array(digest: hashlib._Hash, name: str, value: np.ndarray) -> None:
+def update_with_array(digest: hashlib._Hash, name: str, value: np.ndarray) -> None:
     """Add `name|type|1x2x3|` and the values, little-endian in C order, to a digest."""
     shape = "x".join(map(str, value.shape))
     digest.update(f"|{name}|{value.dtype.name}|{shape}|".encode())

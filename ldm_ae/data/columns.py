@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -83,3 +83,25 @@ def encoded_image(cell: Any) -> bytes:
     if isinstance(cell, dict) and cell.get("path"):
         raise BrokenImageError("the row holds a path instead of an image")
     raise BrokenImageError("no image in this row")
+
+
+def text_columns(features: datasets.Features) -> list[str]:
+    """The columns of single texts and numbers."""
+    plain = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16")
+    return [
+        name
+        for name, kind in features.items()
+        if isinstance(kind, datasets.ClassLabel)
+        or (isinstance(kind, datasets.Value) and kind.dtype in plain)
+    ]
+
+
+def with_class_names(cells: Mapping[str, Any], features: datasets.Features) -> dict[str, Any]:
+    """A row with the numbers of classes replaced by their names, where the table has them."""
+    return {name: _class_name(cell, features.get(name)) for name, cell in cells.items()}
+
+
+def _class_name(cell: Any, kind: Any) -> Any:
+    if isinstance(kind, datasets.ClassLabel) and isinstance(cell, int):
+        return kind.names[cell] if 0 <= cell < len(kind.names) else cell
+    return cell

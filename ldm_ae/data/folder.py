@@ -12,6 +12,7 @@ import skimage
 from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.paths import find_images, listed
 from ldm_ae.data.source import Names, Shard, Source
+from ldm_ae.data.texts import TextColumns, Texts
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
 
@@ -44,6 +45,17 @@ class FileShard(Shard):
 
     def read(self, row: int) -> str:
         return os.path.join(self.root, os.fsdecode(self.names[row]))
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        """The text in the `.txt` file of its name beside it; the folder that it lies in, if that
+        is below `root`."""
+        path, folder = Path(self.read(row)), Path(os.fsdecode(self.names[row])).parent
+        try:
+            caption = path.with_suffix(".txt").read_text("utf-8", "replace").strip()
+        except (OSError, ValueError):
+            caption = None
+        label = None if folder.is_absolute() else printable(folder.name) or None
+        return Texts(caption, label)
 
     def lasting_names(self) -> Iterable[bytes]:
         return (self.names[row] for row in range(len(self)))

@@ -41,6 +41,13 @@ def _kind_of(path: str) -> SourceKind | None:
     return found[0] if found else None
 
 
+def kind_of(path: str) -> SourceKind:
+    """The kind of what lies at a path: a folder of images unless it shows another."""
+    if path.startswith("hub:"):
+        return "hub"
+    return _kind_of(path) or "folder"
+
+
 def _parquet(config: DataConfig, key: str) -> Source:
     shards = shard_paths(config.places, ".parquet", key)
     return open_parquet(shards, config.label, config.image_column, config.streaming, key)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, chain, islice
+from pathlib import PurePath
 
 import datasets
 import fsspec
@@ -13,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ldm_ae.data.bounds import BrokenImageError
-from ldm_ae.data.columns import encoded_image, find_image_column
+from ldm_ae.data.columns import encoded_image, find_image_column, with_class_names
 from ldm_ae.data.source import Item, Shard, Source
 from ldm_ae.data.tables import MALFORMED, open_tables, require_cache
+from ldm_ae.data.texts import TextColumns, Texts
 from ldm_ae.errors import UserError
 
 _ROWS_AT_ONCE = 16
@@ -35,6 +39,14 @@ class ParquetShard(Shard):
 
     def name(self, row: int) -> str:
         return f"{self.path} row {row}"
+
+    def key(self, row: int) -> str:
+        return f"{PurePath(self.path).stem}/{row:07d}"
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        group = bisect_right(self.group_ends, row)
+        first = self.group_ends[group - 1] if group else 0
+        return _texts(self.path, group, columns)[row - first]
 
     def read(self, row: int) -> bytes:
         ((_, found),) = islice(self.items(row), 1)
@@ -70,6 +82,19 @@ def _cells(file: pq.ParquetFile, group: int, column: str, skipped: int) -> Itera
     )
     cells = chain.from_iterable(batch.column(0) for batch in batches)
     return (cell.as_py() for cell in islice(cells, skipped, None))
+
+
+@lru_cache(maxsize=16)
+def _texts(path: str, group: int, columns: TextColumns) -> list[Texts]:
+    """Those of a row group; none where it cannot be read, as its images cannot."""
+    file = _open(path)
+    names = [name for name in columns.among(file.schema_arrow.names, path) if name is not None]
+    classes = datasets.Features.from_arrow_schema(file.schema_arrow)
+    try:
+        rows = file.read_row_group(group, columns=names, use_threads=False).to_pylist()
+    except _UNREADABLE:
+        return [Texts()] * file.metadata.row_group(group).num_rows
+    return [columns.of(with_class_names(row, classes), path) for row in rows]
 
 
 def _image(cell: object) -> bytes | BrokenImageError:

@@ -7,14 +7,16 @@ front to back is cheaper than row by row. `ldm_ae.data.opening` lists the kinds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
 from ldm_ae.data.bounds import BrokenImageError
 from ldm_ae.data.randomness import held_out_by_index, held_out_by_name
+from ldm_ae.data.texts import TextColumns, Texts
 
 # An image's name, and the image: encoded, the path of its file, or why there is none.
 Item = tuple[str, str | bytes | BrokenImageError]
@@ -29,6 +31,15 @@ class Shard(ABC):
     @abstractmethod
     def name(self, row: int) -> str:
         """What to call an image in messages."""
+
+    def key(self, row: int) -> str:
+        """What to know an image by from one run to the next: a name that stays as others come and
+        go, as far as the source has such."""
+        return self.name(row)
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        """Its caption and label. Raises UserError for columns that are not there."""
+        return Texts()
 
     @abstractmethod
     def read(self, row: int) -> str | bytes:
@@ -89,6 +100,26 @@ class Source:
     def item(self, row: int) -> Item:
         shard, within = self._find(row)
         return shard.item(within)
+
+    def key(self, row: int) -> str:
+        shard, within = self._find(row)
+        return shard.key(within)
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        shard, within = self._find(row)
+        return shard.texts(within, columns)
+
+    def items(self, rows: Sequence[int]) -> Iterator[Item]:
+        """The images of these rows, in order; runs of neighbours are read front to back."""
+        start = 0
+        while start < len(rows):
+            shard, within = self._find(rows[start])
+            end = start + 1
+            while end < len(rows) and rows[end] == rows[end - 1] + 1:
+                end += 1
+            end = min(end, start + len(shard) - within)
+            yield from islice(shard.items(within), end - start)
+            start = end
 
     def _find(self, row: int) -> tuple[Shard, int]:
         number = int(np.searchsorted(self.starts, row, side="right")) - 1

@@ -6,13 +6,19 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import datasets
 import pyarrow as pa
 
-from ldm_ae.data.columns import encoded_image, find_image_column
+from ldm_ae.data.columns import (
+    encoded_image,
+    find_image_column,
+    text_columns,
+    with_class_names,
+)
 from ldm_ae.data.source import Shard, Source
+from ldm_ae.data.texts import TextColumns, Texts
 from ldm_ae.errors import UserError
 from ldm_ae.json_file import read_json
 
@@ -27,6 +33,7 @@ MALFORMED = (OSError, pa.ArrowException, ValueError, AttributeError, KeyError, T
 class TableShard(Shard):
     """A table with an undecoded image column.
 
+    words: the columns that are neither images nor large.
     files_below: folders where the files lie that rows may name; none for a table whose rows are
         somebody else's.
     """
@@ -35,12 +42,22 @@ class TableShard(Shard):
     table: datasets.Dataset
     column: str
     files_below: tuple[str, ...] = ()
+    words: datasets.Dataset | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
     def name(self, row: int) -> str:
         return f"{self.label} row {row}"
+
+    def key(self, row: int) -> str:
+        return f"{PurePath(self.label).stem}/{row:07d}"
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        if self.words is None:
+            return Texts()
+        cells = with_class_names(self.words[row], self.words.features)
+        return columns.of(cells, self.label)
 
     def read(self, row: int) -> str | bytes:
         cell = self.table[row][self.column]
@@ -65,10 +82,11 @@ def open_tables(
     column = find_image_column([(name, t.features) for name, t in filled.items()], wanted)
     shards = []
     for name, table in filled.items():
+        words = table.select_columns(text_columns(table.features))
         table = table.select_columns([column])
         if isinstance(table.features[column], datasets.Image):
             table = table.cast_column(column, datasets.Image(decode=False))
-        shards.append(TableShard(name, table, column, files_below))
+        shards.append(TableShard(name, table, column, files_below, words))
     return Source(label, tuple(shards))
 
 

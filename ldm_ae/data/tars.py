@@ -6,12 +6,15 @@ A sample is the members whose paths agree up to the base name's first dot (`a/00
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -22,6 +25,7 @@ from ldm_ae.data.bounds import BOUNDS, BrokenImageError
 from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.paths import is_packed, open_binary
 from ldm_ae.data.source import Item, Names, Shard, Source
+from ldm_ae.data.texts import TextColumns, Texts
 from ldm_ae.data.walk import is_hidden
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
@@ -30,6 +34,7 @@ MAX_BYTES = 4 * BOUNDS.max_pixels  # of one encoded image: the largest one, unco
 
 _MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 _ODD = "surrogatepass"  # for names that are not UTF-8
+_WORDS = ("txt", "caption", "cls", "json")  # extensions of members that hold texts
 _SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # key, extension
 
 
@@ -51,6 +56,23 @@ class TarShard(Shard):
 
     def name(self, row: int) -> str:
         return printable(f"{self.path} {self.names[row].decode('utf-8', _ODD)}")
+
+    def key(self, row: int) -> str:
+        sample = _SAMPLE.fullmatch(self.names[row].decode("utf-8", _ODD))
+        assert sample is not None
+        return printable(f"{PurePosixPath(self.path).stem}/{sample[1]}")
+
+    def texts(self, row: int, columns: TextColumns) -> Texts:
+        """Of the sample's members `.txt` or `.caption` and `.cls`, or of its `.json`."""
+        sample = _SAMPLE.fullmatch(self.names[row].decode("utf-8", _ODD))
+        assert sample is not None
+        places = _word_members(self.path).get(sample[1], {})
+        with self._opened() as file:
+            cells = {ending: _words(file, *place) for ending, place in places.items()}
+        with contextlib.suppress(ValueError):
+            inner = json.loads(cells.pop("json", "{}"))
+            cells = inner | cells if isinstance(inner, dict) else cells
+        return columns.of(cells, self.path)
 
     def read(self, row: int) -> bytes:
         """The encoded image of one row. Raises BrokenImageError as `_payload`."""
@@ -152,6 +174,24 @@ def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str,
         # A path that comes again replaces the former one, as it would on extraction.
         found[sample] = (member.name, member.offset_data, member.size)
     return list(found.values())
+
+
+@lru_cache(maxsize=4)
+def _word_members(path: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """Sample -> extension -> (offset, size) of its members of text."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    with open_binary(path) as file:
+        for member in _members(file):
+            match = _SAMPLE.fullmatch(member.name)
+            if match is not None and match[2].lower() in _WORDS and member.isreg():
+                place = (member.offset_data, min(member.size, _MAX_HEADER_BYTES))
+                found.setdefault(match[1], {})[match[2].lower()] = place
+    return found
+
+
+def _words(file: BinaryIO, offset: int, size: int) -> str:
+    file.seek(offset)
+    return file.read(size).decode("utf-8", "replace").strip()
 
 
 def _which(sample: str, first: str, second: str) -> str:

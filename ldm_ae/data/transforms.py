@@ -74,7 +74,12 @@ def _square(image: Image.Image, side: int, left: float, top: float, size: int) -
     """Cut `side` px at relative offsets in [0, 1), resample to `size` px if they differ."""
     x = int(left * (image.width - side + 1))
     y = int(top * (image.height - side + 1))
-    box = (x, y, x + side, y + side)
-    if side == size:
+    return cut(image, (x, y, x + side, y + side), (size, size))
+
+
+def cut(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
+    """The box (left, top, right, bottom) of an image, resampled to `size` (width, height) if it
+    has another one."""
+    if (box[2] - box[0], box[3] - box[1]) == size:
         return image.crop(box)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP)
+    return image.resize(size, Image.Resampling.BICUBIC, box, _REDUCING_GAP)

@@ -1,20 +1,14 @@
-"""One run, one folder: a lock that ends with its process, however that dies."""
+"""One run, one folder."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from ldm_ae.distributed import gather_from_ranks
 from ldm_ae.errors import UserError
-
-LOCK = ".lock"
+from ldm_ae.folder_lock import locked
 
 
 @contextlib.contextmanager
@@ -27,52 +21,9 @@ def sole_run(run_dir: Path, is_main_process: bool) -> Iterator[None]:
         refusal = ""
         if is_main_process:
             try:
-                stack.enter_context(locked(run_dir))
+                stack.enter_context(locked(run_dir, "train.run_dir"))
             except (OSError, UserError) as error:
                 refusal = str(error)
         for text in filter(None, gather_from_ranks(refusal)):
             raise UserError(text)
         yield
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock. A folder that is made for it and stays empty goes again.
-
-    The lock is the process' own: workers that it forked do not keep it when it is killed.
-    """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    file = _acquire(path)
-    try:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-    finally:
-        if [entry.name for entry in folder.iterdir()] == [LOCK]:
-            path.unlink()
-            with contextlib.suppress(OSError):  # someone else's files have come
-                for empty in made:
-                    empty.rmdir()
-        file.close()
-
-
-def _acquire(path: Path) -> TextIO:
-    while True:
-        file = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise OSError(error.errno, f"cannot lock {path}: {error.strerror}") from error
-            raise UserError(
-                f"train.run_dir={path.parent} is in use by {path.read_text(encoding='utf-8')}: wait"
-                " until it ends, stop it, or choose another train.run_dir"
-            ) from error
-        # Whoever held it may have removed the file before it let go.
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-        file.close()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ldm_ae.folder_lock import LOCK, locked
 from ldm_ae.train.loop import train
-from ldm_ae.train.run_lock import LOCK, locked
 
 HOLD = (
     "import sys, time, os\n"
     "from pathlib import Path\n"
-    "from ldm_ae.train.run_lock import locked\n"
-    "with locked(Path(sys.argv[1])):\n"
+    "from ldm_ae.folder_lock import locked\n"
+    "with locked(Path(sys.argv[1]), 'train.run_dir'):\n"
     "    if os.fork() == 0: os.close(1); time.sleep(5); os._exit(0)\n"  # a worker that outlives it
     "    print('held', flush=True)\n"
     "    time.sleep(100)\n"
@@ -71,11 +71,11 @@ def test_death_releases_the_folder(
 
 def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
     for folder in (tmp_path / "runs" / "a", tmp_path):
-        with locked(folder):
+        with locked(folder, "OUT"):
             assert (folder / LOCK).is_file()
         assert list(tmp_path.iterdir()) == []
     (tmp_path / "photo.png").touch()
-    with locked(tmp_path):
+    with locked(tmp_path, "OUT"):
         pass
     assert (tmp_path / "photo.png").exists()
 
