@@ -61,7 +61,7 @@ ONLY = {
     "matplotlib": ("ldm_ae.viz", "ldm_ae.bench"),
     "constriction": ("ldm_ae.codec",),
     "datasets": ("ldm_ae.data",),
-    "ray": ("ldm_ae.store.engines",),
+    "ray": ("ldm_ae.store.engines", "ldm_ae.bench.encode_dataset"),
 }
 
 

@@ -120,11 +120,17 @@ class LatentEncoder:
             choice, device = self.choice, self.choice.device
             if device == "cuda" and rank is not None:
                 device = f"cuda:{rank % max(1, torch.cuda.device_count())}"
-            where = {"subfolder": choice.subfolder, "variant": choice.variant}
-            model = load(choice.folder, **where, device=device)
+            open_it = partial(
+                load,
+                choice.folder,
+                subfolder=choice.subfolder,
+                variant=choice.variant,
+                device=device,
+            )
+            model = open_it()
             digest = _sha256(model)
             if choice.precision != "fp32":
-                model = load(choice.folder, **where, device=device, precision=choice.precision)
+                model = open_it(precision=choice.precision)
             self._check(model)
             codec = None
             if self.storage.content == "coded":

@@ -82,20 +82,22 @@ def encode_dataset(
         _require_names(job, source)
         outcome = Outcome(processes=min(processes, len(parts)))
         begun(len(source))
+        began: list[float] = []  # when the first of the processes had opened its model
 
         def told(news: Report) -> None:
+            began.append(time.perf_counter())
+            del began[1:]
             outcome.add(news)
             report(news)
 
         try:
-            started = time.perf_counter()
             if outcome.processes == 1:
                 with using_threads(threads):
                     Worker(job, source, encoder, folder).run(parts, told)
             else:
                 work = partial(_work, job, folder, threads)
                 run_processes(work, parts, outcome.processes, told)
-            outcome.seconds = time.perf_counter() - started
+            outcome.seconds = time.perf_counter() - began[0]
         finally:
             _clear(folder)
         _summarise(folder)

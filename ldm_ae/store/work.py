@@ -47,7 +47,9 @@ class Worker:
 
     def run(self, parts: Iterable[Part], report: Callable[[Report], None]) -> None:
         """While the network computes a batch, others are read and decoded, and the shard before
-        is written. report: called after each batch, and after each part, once it lies on disk."""
+        is written. report: called at once, after each batch, and after each part, once it lies
+        on disk."""
+        report(Report(0))
         with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
             pending: Future[Report] | None = None
             found: Found = []
@@ -118,9 +120,9 @@ class Worker:
             )
             fresh.setdefault(place, []).append(row)
         for place, picture in enumerate(end.pictures):
-            texts = {"caption": picture.texts.caption, "label": picture.texts.label}
+            texts = picture.texts
             for row in kept[picture.entry.key] if picture.kept else fresh.get(place, []):
-                yield replace(row, **texts)
+                yield replace(row, caption=texts.caption, label=texts.label)
 
     def _statistics(self, row: Row) -> dict[str, object]:
         if not row.channel_mean:

@@ -63,7 +63,7 @@ def test_ctrl_c_leaves_nothing_half_written(work: Path) -> None:
         os.link("photos/a.png", wide / f"{number}.png")
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(line, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE)
-    while not list(Path("out").glob("*.parquet")):
+    while not list(Path("out").glob(".store/0*.json")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
