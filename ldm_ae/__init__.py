@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ldm_ae.models.kl import KLAutoencoder
     from ldm_ae.models.plain import PlainAutoencoder
     from ldm_ae.pretrained import load_codec
+    from ldm_ae.store.latent_store import LatentStore
 
     __version__: str
 
@@ -19,6 +20,7 @@ __all__ = [
     "Codec",
     "DiscreteAutoencoder",
     "KLAutoencoder",
+    "LatentStore",
     "PlainAutoencoder",
     "__version__",
     "load",
@@ -30,6 +32,7 @@ _HOMES = {
     "Codec": "ldm_ae.codec.codec",
     "DiscreteAutoencoder": "ldm_ae.models.discrete",
     "KLAutoencoder": "ldm_ae.models.kl",
+    "LatentStore": "ldm_ae.store.latent_store",
     "PlainAutoencoder": "ldm_ae.models.plain",
     "load": "ldm_ae.convert.load",
     "load_codec": "ldm_ae.pretrained",

@@ -28,7 +28,7 @@ from ldm_ae.data.config import DataConfig
 from ldm_ae.data.opening import OPENERS, kind_of
 from ldm_ae.data.texts import TextColumns
 from ldm_ae.store.engines import encode_with_ray
-from ldm_ae.store.job import Job
+from ldm_ae.store.job import Job, LayoutName
 from ldm_ae.store.latent_store import LatentStore
 from ldm_ae.store.rows import Row
 from ldm_ae.store.run import encode_dataset, num_cores
@@ -142,16 +142,13 @@ def measure(
         started = time.perf_counter()
         finished(fork(lambda: _with_ray(job, scratch / "ray")))
         engines["Ray, 2 actors"] = {"seconds": round(time.perf_counter() - started, 1)}
-    reading = replace(
-        job, data=replace(job.data, path=str(subset(str(photos), _READ, scratch / "few.parquet")))
-    )
-    stores = {
-        "parquet": scratch / "few",
-        "tar": scratch / "few-tar",
-        "files": scratch / "few-files",
-    }
-    for layout, folder in stores.items():
-        bench.run(folder.name, replace(reading, layout=layout, storage=Storage()))  # type: ignore[arg-type]
+    few = replace(job.data, path=str(subset(str(photos), _READ, scratch / "few.parquet")))
+    reading = replace(job, data=few, storage=Storage())
+    layouts: tuple[LayoutName, ...] = ("parquet", "tar", "files")
+    stores: dict[str, Path] = {layout: scratch / layout for layout in layouts}
+    for layout in layouts:
+        bench.run(layout, replace(reading, layout=layout))
+    coded = bench.run("coded", replace(reading, storage=Storage("coded")))
     # From here on this process computes, and forks no more.
     wanted = rows_of(scratch / "untouched")
     found = {"two processes": scratch / "two", "Ray, 2 actors": scratch / "ray"}
@@ -167,6 +164,7 @@ def measure(
         "engines": {
             name: said | compare(rows_of(found[name]), wanted) for name, said in engines.items()
         },
+        "coded": coded | coded_bytes(scratch / "coded", scratch / "parquet"),
         "readers": {
             name: read(stores, scratch) for name, read in READERS.items() if read is not None
         },
@@ -218,6 +216,19 @@ def compare(found: Sequence[Row], wanted: Sequence[Row]) -> dict[str, Any]:
         == [replace(row, **bare) for row in wanted],  # type: ignore[arg-type]
         "largest_difference": relative,
         "within_tolerance": relative <= TOLERANCE,
+    }
+
+
+def coded_bytes(coded: Path, plain: Path) -> dict[str, float]:
+    """Bytes of the .lae files, headers included, of pictures whose latents are stored plainly as
+    well, and what share they are of one byte a value."""
+    num_bytes = sum(len(row.latents) for row in rows_of(coded))
+    rows = rows_of(plain)
+    num_values = sum(row.tensor().numel() for row in rows)
+    return {
+        "bytes_per_picture": num_bytes / len(rows),
+        "bits_per_value": 8 * num_bytes / num_values,
+        "of_int8": num_bytes / num_values,
     }
 
 

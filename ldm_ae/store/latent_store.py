@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,24 @@ class LatentStore(Dataset[dict[str, Any]]):
     @cached_property
     def labels(self) -> list[str]:
         """All labels, numbers in their own order: a label's place is its class' number."""
-        found = {label for row in map(self.row, range(len(self))) if (label := row.label)}
+        found = {label for _, _, label in self._views() if label is not None}
         return sorted(found, key=lambda text: (not text.isdigit(), text.zfill(20)))
 
     def by_size(self) -> dict[tuple[int, int], list[int]]:
         """(width, height) of crops -> the numbers of their rows: a batch takes them from one."""
         found = defaultdict(list)
-        for number in range(len(self)):
-            row = self.row(number)
-            found[row.width, row.height].append(number)
+        for number, (width, height, _) in enumerate(self._views()):
+            found[width, height].append(number)
         return dict(found)
+
+    def _views(self) -> Iterator[tuple[int, int, str | None]]:
+        """Size and label of every row."""
+        if not indexed(self.folder):
+            for number in range(len(self)):
+                row = self.row(number)
+                yield row.width, row.height, row.label
+        for number in indexed(self.folder):
+            yield from read_index(self.folder, number).views
 
     def summary(self) -> dict[str, Any]:
         """How much there is, and the latents' mean and deviation, of a store that is complete."""

@@ -50,12 +50,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """Of one shard. files: their sizes by name. views: (id, width, height) of each row.
-    statistics: see `Summary`."""
+    """Of one shard. files: their sizes by name. views: (width, height, label) of each row.
+    statistics: as `merged_statistics` has them."""
 
     entries: tuple[Entry, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
-    views: tuple[tuple[str, int, int], ...] = ()
+    views: tuple[tuple[int, int, str | None], ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
 
     def forgotten(self) -> Index:
@@ -94,7 +94,7 @@ def read_index(folder: Path, number: int) -> Index:
         return Index(
             tuple(Entry(*entry) for entry in content["entries"]),
             content["files"],
-            tuple((str(key), int(w), int(h)) for key, w, h in content["views"]),
+            tuple((int(w), int(h), label) for w, h, label in content["views"]),
             content["statistics"],
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -27,7 +27,7 @@ _AHEAD = 4  # batches
 
 @dataclass(frozen=True)
 class Picture:
-    """views: none where it is kept or left out, as its entry says. kept: it is in the shard."""
+    """views: none where it is kept, or left out as its entry says. kept: it is in the shard."""
 
     entry: Entry
     texts: Texts
@@ -92,9 +92,8 @@ class Preparation:
             content = _content(item[1])
             sha256 = hashlib.sha256(content).hexdigest()
             before = known.get(key)
-            if before is not None and before.sha256 == sha256:
-                kept = before.reason is None
-                return Picture(entry(sha256=sha256, reason=before.reason), texts, kept=kept)
+            if before is not None and (before.sha256, before.reason) == (sha256, None):
+                return Picture(entry(sha256=sha256), texts, kept=True)
             image = decode_image(content, self.channels, bounds=self.job.data.bounds)
             return Picture(entry(sha256=sha256), texts, tuple(self.job.views.of(image, key)))
         except BrokenImageError as error:

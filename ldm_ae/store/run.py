@@ -76,10 +76,10 @@ def encode_dataset(
     job.views.require_multiples(encoder.facts["downsampling_factor"])
     source = job.open_source()
     with locked(folder, "OUT"):
-        claim(folder, job.fingerprint(encoder.facts))
-        _clear(folder)
         parts = plan(folder, source, job.shard_size)
         _require_names(job, source)
+        claim(folder, job.fingerprint(encoder.facts))
+        _clear(folder)
         outcome = Outcome(processes=min(processes, len(parts)))
         begun(len(source))
         began: list[float] = []  # when the first of the processes had opened its model
@@ -130,9 +130,9 @@ def using_threads(number: int) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    """What a run that was killed has left half-written; the folder is ours."""
+    """What runs that were killed have left half-written."""
     for place, _, _ in os.walk(folder):
-        clear_stale(Path(place), sole=True)
+        clear_stale(Path(place))
 
 
 def _require_names(job: Job, source: Source) -> None:

@@ -92,7 +92,7 @@ class Worker:
             files = self.job.files.write(folder, number, rows)
             for stale in index.files.keys() - files.keys():
                 (folder / stale).unlink(missing_ok=True)
-            views = tuple((row.id, row.width, row.height) for row in rows)
+            views = tuple((row.width, row.height, row.label) for row in rows)
             statistics = merged_statistics(map(self._statistics, rows))
             write_index(folder, number, Index(entries, files, views, statistics))
             if not entries:

@@ -6,7 +6,15 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from ldm_ae.bench.encode_dataset import Bench, compare, digest, killed_after, rows_of, subset
+from ldm_ae.bench.encode_dataset import (
+    Bench,
+    coded_bytes,
+    compare,
+    digest,
+    killed_after,
+    rows_of,
+    subset,
+)
 from ldm_ae.bench.encode_dataset_readers import READERS
 from ldm_ae.bench.lives import fork
 from ldm_ae.data.config import DataConfig
@@ -72,5 +80,9 @@ def test_readers_see_the_same_latents(tmp_path: Path, job: Job) -> None:
         encode_dataset(replace(plain, layout=layout), folder, threads=1)
     read = {name: reader(stores, tmp_path) for name, reader in READERS.items() if reader}
     assert set(read) >= {"datasets", "kohya's names and keys"}
+    encode_dataset(replace(job, storage=Storage("coded")), tmp_path / "coded", threads=1)
+    found = coded_bytes(tmp_path / "coded", tmp_path / "parquet")
+    assert found["bits_per_value"] == pytest.approx(8 * found["of_int8"])
+    assert found["bytes_per_picture"] == pytest.approx(found["of_int8"] * 4 * 8 * 8)
     for verdict in read.values():
         assert verdict == {"rows": 4, "same_ids": True, "equal": True}
