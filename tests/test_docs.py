@@ -57,7 +57,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 OURS = [words for _, words in commands() if words[0] == "ldm-ae"]
-OURS_STORED = next(words for words in OURS if words[1] == "encode-dataset")
+ENCODE = next(words for words in OURS if words[1] == "encode-dataset")
 VERBS = [words for words in OURS if words[1] in RUN_VERBS]
 
 
@@ -80,7 +80,7 @@ def test_our_verbs_know_their_options(words: list[str], capsys: pytest.CaptureFi
 @pytest.mark.parametrize(("page", "block"), blocks("python"))
 def test_python_runs(page: str, block: str, workplace: Path) -> None:
     if page == "latent_store.md":
-        main(["encode-dataset", "photos", "latents", *OURS_STORED[4:]])
+        main(["encode-dataset", "photos", "latents", *ENCODE[4:]])
     images = torch.rand(1, 3, 32, 32) * 2 - 1
     exec(compile(block, page, "exec"), {"images": images, "latents": torch.zeros(1, 4, 4, 4)})
 
