@@ -30,6 +30,8 @@ from ldm_ae.data.texts import TextColumns
 from ldm_ae.store.engines import encode_with_ray
 from ldm_ae.store.job import Job, LayoutName
 from ldm_ae.store.latent_store import LatentStore
+from ldm_ae.store.parts import Part
+from ldm_ae.store.preparing import Preparation, ahead
 from ldm_ae.store.rows import Row
 from ldm_ae.store.run import encode_dataset, num_cores
 from ldm_ae.store.settings import ModelChoice, Storage
@@ -154,7 +156,7 @@ def measure(
     found = {"two processes": scratch / "two", "Ray, 2 actors": scratch / "ray"}
     return {
         "protocol": _protocol(job, len(wanted)),
-        "untouched": untouched,
+        "untouched": untouched | {"supply_per_s": round(supply(job, 3), 1)},
         "killed_and_resumed": {
             "kills": kills,
             "runs": len(folders),
@@ -169,6 +171,18 @@ def measure(
             name: read(stores, scratch) for name, read in READERS.items() if read is not None
         },
     }
+
+
+def supply(job: Job, channels: int) -> float:
+    """Pictures a second that are read, decoded and cut while no network computes: what the encoder
+    is given at most."""
+    source = job.open_source()
+    rows = tuple(range(len(source)))
+    preparation = Preparation(job, source, channels)
+    started = time.perf_counter()
+    for _ in ahead(preparation.of(Part(0, rows), {})):
+        pass
+    return len(rows) / (time.perf_counter() - started)
 
 
 def _with_ray(job: Job, folder: Path) -> None:

@@ -14,6 +14,7 @@ from ldm_ae.bench.encode_dataset import (
     killed_after,
     rows_of,
     subset,
+    supply,
 )
 from ldm_ae.bench.encode_dataset_readers import READERS
 from ldm_ae.bench.lives import fork
@@ -66,6 +67,10 @@ def test_killed_runs_and_what_they_are_compared_with(tmp_path: Path, job: Job) -
     }
     assert not compare(wanted[::-1], wanted)["same_ids"]
     assert not compare(wanted[::-1], wanted)["within_tolerance"]
+
+
+def test_the_supply_needs_no_network(job: Job) -> None:
+    assert supply(replace(job, model=ModelChoice("nowhere")), 3) > 0
 
 
 def test_a_process_that_fails_is_no_kill() -> None:
