@@ -14,6 +14,7 @@ import numpy as np
 
 from ldm_ae.data.config import DataConfig, SourceKind
 from ldm_ae.data.folder import EMBEDDED_TRAIN, EMBEDDED_VALIDATION, open_embedded, open_folder
+from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.hub import open_hub
 from ldm_ae.data.parquet import open_parquet
 from ldm_ae.data.paths import listed, shard_paths
@@ -42,9 +43,11 @@ def _kind_of(path: str) -> SourceKind | None:
 
 
 def kind_of(path: str) -> SourceKind:
-    """The kind of what lies at a path: a folder of images unless it shows another."""
+    """The kind of what lies at a path: a folder where there are images, or nothing else."""
     if path.startswith("hub:"):
         return "hub"
+    if any(is_image_name(file) for file in walk(Path(path)).files):
+        return "folder"
     return _kind_of(path) or "folder"
 
 

@@ -110,6 +110,17 @@ def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
     assert found == [bytes([row // 4, row % 4]) for row in rows]
 
 
+def test_kinds_are_seen(tmp_path: Path, png: bytes) -> None:
+    for name in ("tables/a.parquet", "tars/b.tar", "both/c.parquet", "both/more/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png)
+    kinds = {"tables": "parquet", "tars": "tar", "both": "folder", "nothing": "folder"}
+    for name, kind in kinds.items():
+        assert kind_of(str(tmp_path / name)) == kind
+    assert kind_of("shards/{000..127}.tar") == "tar"
+    assert kind_of("hub:owner/set") == "hub"
+
+
 @pytest.mark.parametrize(
     ("cells", "wanted"),
     [

@@ -4,14 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
 
+from ldm_ae.store.encoder import LatentEncoder
 from ldm_ae.store.engines import RowEncoder, encode_with_ray
 from ldm_ae.store.latent_store import LatentStore
 from ldm_ae.store.rows import SCHEMA, Row
 from ldm_ae.store.run import encode_dataset
+from ldm_ae.store.settings import ModelChoice
 
 
 def assert_equal_rows(found: list[Row], wanted: list[Row]) -> None:
@@ -67,8 +70,16 @@ def test_a_local_ray_gives_the_same_rows(make_job, wanted: list[Row], tmp_path: 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         encode_with_ray(make_job(), tmp_path / "ray", actors=2, num_cpus=0.5)
+        pictures = [np.full((16, 16, 3), shade, np.uint8) for shade in (0, 99)]
+        encoder = LatentEncoder(ModelChoice(make_job().model.folder))
+        encoded = ray.data.from_items([{"image": picture} for picture in pictures]).map_batches(
+            LatentEncoder, fn_constructor_args=(encoder.choice,), concurrency=1, num_cpus=0.5
+        )
+        latents = sorted(row["latents"] for row in encoded.take_all())
     finally:
         ray.shutdown()
+    for one, other in zip(latents, sorted(encoder({"image": pictures})["latents"]), strict=True):
+        torch.testing.assert_close(load(one)["latents"], load(other)["latents"])
     store = LatentStore(tmp_path / "ray")
     found = sorted((store.row(n) for n in range(len(store))), key=lambda row: row.id)
     assert_equal_rows(found, wanted)
