@@ -1,7 +1,7 @@
 """Does a latent store survive kills, come out alike on other engines, and keep the encoder busy?
 
-Each job runs in a process of its own, forked from one that has computed nothing: a restart costs no
-imports.
+Each job runs in a process of its own, forked from one that has imported all and done nothing: a
+restart costs no imports.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import random
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ldm_ae.bench.encode_dataset_readers import READERS
-from ldm_ae.bench.lives import fork
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.opening import OPENERS, kind_of
 from ldm_ae.data.texts import TextColumns
@@ -64,23 +64,9 @@ class Bench:
     job: Job
     scratch: Path
 
-    def start(self, name: str, job: Job | None = None, processes: int = 1) -> int:
-        """The id of a process that works on a job; its outcome comes to a file."""
-
-        def work() -> None:
-            outcome = encode_dataset(job or self.job, self.scratch / name, processes=processes)
-            if not outcome.encoded:
-                return
-            said = {
-                "crops": outcome.encoded,
-                "seconds": round(outcome.seconds, 1),
-                "crops_per_s": round(outcome.encoded / outcome.seconds, 2),
-                "encoder_busy": round(outcome.busy, 4),
-                "load_average": round(os.getloadavg()[0], 1),
-            }
-            (self.scratch / f"{name}.json").write_text(json.dumps(said))
-
-        return fork(work)
+    def start(self, name: str, job: Job | None = None, processes: int = 1) -> ForkServerProcess:
+        """A process that works on a job; its outcome comes to a file."""
+        return started(_encode, job or self.job, self.scratch / name, processes)
 
     def run(self, name: str, job: Job | None = None, processes: int = 1) -> dict[str, Any]:
         finished(self.start(name, job, processes))
@@ -100,28 +86,44 @@ class Bench:
         return folders
 
 
-def finished(pid: int) -> None:
+def started(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def finished(process: ForkServerProcess) -> None:
     """Wait for a process. Raises RuntimeError unless it ended well."""
-    _require_good(os.waitpid(pid, 0)[1])
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"a run ended with the exit code {process.exitcode}")
 
 
-def killed_after(pid: int, seconds: float) -> bool:
-    """SIGKILL to a process and its own after so long; False if it ended well before."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            _require_good(status)
-            return False
-        time.sleep(0.01)
-    os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+def killed_after(process: ForkServerProcess, seconds: float) -> bool:
+    """SIGKILL to a process after so long; False if it ended well before."""
+    process.join(seconds)
+    if process.exitcode is not None:
+        finished(process)
+        return False
+    process.kill()
+    process.join()
     return True
 
 
-def _require_good(status: int) -> None:
-    if code := os.waitstatus_to_exitcode(status):
-        raise RuntimeError(f"a run ended with the exit code {code}")
+def _encode(job: Job, folder: Path, processes: int) -> None:
+    outcome = encode_dataset(job, folder, processes=processes)
+    if not outcome.encoded:
+        return
+    said = {
+        "crops": outcome.encoded,
+        "seconds": round(outcome.seconds, 1),
+        "crops_per_s": round(outcome.encoded / outcome.seconds, 2),
+        "encoder_busy": round(outcome.busy, 4),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+    folder.with_suffix(".json").write_text(json.dumps(said))
 
 
 def measure(
@@ -141,9 +143,9 @@ def measure(
     two = bench.run("two", processes=2)
     engines: dict[str, Any] = {"two processes": two}
     if importlib.util.find_spec("ray") is not None:
-        started = time.perf_counter()
-        finished(fork(lambda: _with_ray(job, scratch / "ray")))
-        engines["Ray, 2 actors"] = {"seconds": round(time.perf_counter() - started, 1)}
+        began = time.perf_counter()
+        finished(started(_with_ray, job, scratch / "ray"))
+        engines["Ray, 2 actors"] = {"seconds": round(time.perf_counter() - began, 1)}
     few = replace(job.data, path=str(subset(str(photos), _READ, scratch / "few.parquet")))
     reading = replace(job, data=few, storage=Storage())
     layouts: tuple[LayoutName, ...] = ("parquet", "tar", "files")
@@ -151,7 +153,6 @@ def measure(
     for layout in layouts:
         bench.run(layout, replace(reading, layout=layout))
     coded = bench.run("coded", replace(reading, storage=Storage("coded")))
-    # From here on this process computes, and forks no more.
     wanted = rows_of(scratch / "untouched")
     found = {"two processes": scratch / "two", "Ray, 2 actors": scratch / "ray"}
     return {
@@ -179,10 +180,10 @@ def supply(job: Job, channels: int) -> float:
     source = job.open_source()
     rows = tuple(range(len(source)))
     preparation = Preparation(job, source, channels)
-    started = time.perf_counter()
+    began = time.perf_counter()
     for _ in ahead(preparation.of(Part(0, rows), {})):
         pass
-    return len(rows) / (time.perf_counter() - started)
+    return len(rows) / (time.perf_counter() - began)
 
 
 def _with_ray(job: Job, folder: Path) -> None:

@@ -13,11 +13,11 @@ from ldm_ae.bench.encode_dataset import (
     digest,
     killed_after,
     rows_of,
+    started,
     subset,
     supply,
 )
 from ldm_ae.bench.encode_dataset_readers import READERS
-from ldm_ae.bench.lives import fork
 from ldm_ae.data.config import DataConfig
 from ldm_ae.store.job import Job
 from ldm_ae.store.run import encode_dataset
@@ -75,7 +75,7 @@ def test_the_supply_needs_no_network(job: Job) -> None:
 
 def test_a_process_that_fails_is_no_kill() -> None:
     with pytest.raises(RuntimeError, match="exit code 1"):
-        killed_after(fork(lambda: 1 / 0), 60)  # type: ignore[arg-type, return-value]
+        killed_after(started(divmod, 1, 0), 60)
 
 
 def test_readers_see_the_same_latents(tmp_path: Path, job: Job) -> None:

@@ -1,7 +1,6 @@
 import errno
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import ldm_ae.store.layouts as layouts
 import ldm_ae.store.parts as parts
+import ldm_ae.store.run as running
 from ldm_ae.data.config import DataConfig
 from ldm_ae.errors import UserError
 from ldm_ae.store.encoder import LatentEncoder
@@ -122,24 +122,29 @@ def test_all_pictures_gone_leave_an_empty_store(
     assert len(list((tmp_path / "out" / ".store").glob("0*.json"))) == 2
 
 
+class Killed(BaseException):
+    pass
+
+
 def run_killed(job: Job, out: Path, module, after: int) -> None:
-    """In a child that is killed at the start of the file after so many."""
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        write, left = module.write_through, [after]
+    """Ends at the start of the file after so many, and leaves what SIGKILL would: half of that
+    file, under the name of a process that is no more. tests/bench has real ones."""
+    write, left = module.write_through, [after]
 
-        def count(path: Path, content: bytes) -> None:
-            if left[0] == 0:
-                path.write_bytes(content[: len(content) // 2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
-            write(path, content)
+    def count(path: Path, content: bytes) -> None:
+        if left[0] == 0:
+            over = path.with_name(path.name.replace(f"-{os.getpid()}", f"-{2**22 + 1}"))
+            assert over != path
+            over.write_bytes(content[: len(content) // 2])
+            raise Killed
+        left[0] -= 1
+        write(path, content)
 
-        module.write_through = count
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(module, "write_through", count)
+        patch.setattr(running, "_clear", lambda folder: None)
         encode_dataset(job, out, threads=1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert list(out.rglob(f".*-{2**22 + 1}*"))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
