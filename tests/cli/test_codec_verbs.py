@@ -61,7 +61,10 @@ def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str], run
 @pytest.mark.parametrize(
     ("what", "lines"),
     [
-        ("./kl", ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"]),
+        (
+            "./kl",
+            ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"],
+        ),
         ("./vq", ["class: VQModel", "codes: 32"]),
         ("codec", ["kind: kl", "latent channels: 16"]),
         ("photos", ["error"]),
