@@ -13,6 +13,7 @@ from ldm_ae.installed import MissingExtraError
 PREFIX = "hub:"
 SECONDS = 8.0  # of the first contact: a name to be looked up, a connection, an answer
 _NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(/(?P<folder>[\w-][\w./-]*))?")
+_SINGLE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _FILES = (
     "config.json",
     "model_index.json",
@@ -28,19 +29,25 @@ def is_hub_name(source: str | Path) -> bool:
 
 def download(source: str | Path, subfolders: tuple[str, ...]) -> Path:
     """The local copy of a model's files on the hub, brought here unless it is; `source` is
-    `hub:owner/model` or `hub:owner/model/folder`, `subfolders` are taken where no folder is named.
+    `hub:owner/model`, or that and a folder or a file of it; `subfolders` are taken where neither is
+    named.
 
     With HF_HUB_OFFLINE only a copy that is here already counts. Raises UserError for another form
     of name, for what the hub does not have, and if it does not answer within seconds.
     """
     name = _NAME.fullmatch(str(source).removeprefix(PREFIX))
     if name is None or ".." in str(source):
-        raise UserError(f"{source}: a model on the hub is {PREFIX}owner/model, or a folder of it")
+        raise UserError(
+            f"{source}: a model on the hub is {PREFIX}owner/model, or a folder or file of it"
+        )
     api = _api()
     files = _files_of(api, name["repository"], str(source))
-    folders = (name["folder"],) if name["folder"] else ("", *subfolders)
+    inner = name["folder"] or ""
+    folders = (inner,) if inner else ("", *subfolders)
     wanted = [f"{folder}/{file}".lstrip("/") for folder in folders for file in _FILES]
     safe = any(file.endswith(".safetensors") for file in files)
+    if inner.endswith(_SINGLE):
+        wanted, safe = [inner, inner.rpartition(".")[0] + ".yaml"], False
     try:
         place = api.snapshot_download(
             name["repository"],
@@ -51,7 +58,7 @@ def download(source: str | Path, subfolders: tuple[str, ...]) -> Path:
         )
     except (OSError, ValueError) as error:
         raise _unanswered(str(source), error) from error
-    return Path(place) / (name["folder"] or "")
+    return Path(place) / inner
 
 
 def first_contact(source: str, ask: Callable[[float], object]) -> object:

@@ -17,6 +17,7 @@ FLOORS = (
     "hub",
     "json_file",
     "digests",
+    "strangers",
     "weights_file",
     "distributed",
     "noise",

@@ -17,6 +17,7 @@ from ldm_ae.installed import MissingExtraError, version
 VERBS = {
     "train": "train an autoencoder from a config",
     "export": "a training run to a folder that diffusers and ldm_ae.load open",
+    "convert": "between LDM's checkpoints, single files and diffusers folders",
     "evaluate": "score what a model makes of images",
     "inspect": "a page of numbers and pictures of a model's latent space",
     "encode-dataset": "a data set's latents as shards, for diffusion models",

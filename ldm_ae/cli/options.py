@@ -10,9 +10,13 @@ from ldm_ae.convert.load import usable_device
 from ldm_ae.data.bounds import BOUNDS
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subfolder", help="of a pipeline's folder")
     parser.add_argument("--variant", help="such as fp16, of the weights' files")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    add_source_options(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
 
 

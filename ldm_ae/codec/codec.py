@@ -76,7 +76,7 @@ class Codec:
         if model.precision != "fp32":
             raise UserError(
                 f"a codec computes in fp32, and this model is {model.precision}: open it by"
-                " ldm_ae.load without precision=fast"
+                " ldm_ae.load without precision=fast and dtype"
             )
         self.max_pixels, self.folder = max_pixels, folder
         self.model, self.prior = model, prior

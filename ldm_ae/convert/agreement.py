@@ -65,15 +65,23 @@ def compare(model: Autoencoder, exported: Any, images: list[Tensor]) -> Agreemen
     return worst
 
 
-def check(agreement: Agreement) -> None:
+def probes(model: Autoencoder) -> Tensor:
+    """Random images (1, C, H, W) of a size that the model takes, not square."""
+    factor = model.downsampling_factor
+    side = max(32, 2 * factor)
+    shape = (1, model.image_channels, side, side + factor)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def check(agreement: Agreement, other: str = "the diffusers class") -> None:
     """Raise UserError unless both differences are within TOLERANCE."""
     for name in ("encode", "decode"):
         difference = getattr(agreement, name)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"refused to export: {name} of the diffusers class differs by {difference:.2e} of"
-                f" the largest value, {TOLERANCE:.0e} is allowed; the weights may be too large for"
-                " fp32 or not finite"
+                f"refused to write: {name} of {other} differs by {difference:.2e} of the largest"
+                f" value, {TOLERANCE:.0e} is allowed; the weights may be too large for fp32 or not"
+                " finite"
             )
 
 
@@ -114,6 +122,6 @@ def _require_ties(latents: Tensor, codes: Tensor, ours: Tensor, theirs: Tensor) 
     gap = ((squared[0] - squared[1]).abs() / scale).max()
     if not gap <= _TIE:
         raise UserError(
-            f"refused to export: {len(ours)} tokens get other codes in the diffusers class, with"
-            f" squared distances that differ by {float(gap):.2e} of |z|^2 + |e|^2"
+            f"refused to write: {len(ours)} tokens get other codes than in the class that it is"
+            f" compared with, at squared distances that differ by {float(gap):.2e} of |z|^2 + |e|^2"
         )

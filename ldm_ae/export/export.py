@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping
@@ -19,17 +18,16 @@ from ldm_ae.codec.fitting.calibrate import Samples, fit
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, save_prior
-from ldm_ae.convert.agreement import check, compare
-from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
+from ldm_ae.convert.agreement import check, compare, probes
+from ldm_ae.convert.diffusers_class import as_diffusers, save
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.convert.load import STEM
-from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.card import few_images, model_card
 from ldm_ae.export.statistics import LatentStatistics, measure_latents
 from ldm_ae.export.uncertainty import ENOUGH_IMAGES
 from ldm_ae.files import aside_of, clear_stale
-from ldm_ae.json_file import read_json
 from ldm_ae.models.base import Autoencoder
 
 STATISTICS = "latent_statistics.json"
@@ -44,8 +42,6 @@ FILES = (
 )
 WRITING, REPLACED = ".writing", ".replaced"  # the ends of `aside_of` names
 
-# diffusers takes its tiles from sample_size. Tiles of a small training crop would show seams.
-_MIN_SAMPLE_SIZE = 256
 _CHECKED_IMAGES, _CHECKED_SIDE = 2, 256
 
 _log = logging.getLogger(__name__)
@@ -100,9 +96,9 @@ def export(
     if first is None:
         raise UserError("no training image came: there are no latents to measure")
     unit = LatentScaling(scaling_factor=1.0)
-    side = _sample_size(sample_size, model.downsampling_factor)
     plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
-    agreement = compare(plain, _to_diffusers(plain, unit, side), _probes(plain, first))
+    images = [probes(plain), _middle(plain, first)]
+    agreement = compare(plain, as_diffusers(plain, unit, sample_size), images)
     check(agreement)
 
     samples = Samples()
@@ -113,7 +109,7 @@ def export(
     if scaling is None and statistics.num_different < ENOUGH_IMAGES:
         warning = few_images(statistics)
         _log.warning("%s", warning)
-    exported = _to_diffusers(plain, written, side)
+    exported = as_diffusers(plain, written, sample_size)
     tables = {
         **card,
         "Latents": _latent_table(statistics, written, kept=scaling is not None),
@@ -146,36 +142,13 @@ def require_free(out_dir: Path, overwrite: bool) -> None:
         raise UserError(f"{out_dir} already holds an export: remove it or name another folder")
 
 
-def _sample_size(training_size: int, factor: int) -> int:
-    step = 4 * factor
-    return -(-max(training_size, _MIN_SAMPLE_SIZE) // step) * step
-
-
-def _to_diffusers(model: Autoencoder, scaling: LatentScaling, sample_size: int) -> Any:
-    """The diffusers class with the model's weights; any difference in names is an error."""
-    import diffusers  # takes seconds, and only exports need it
-
-    config = to_diffusers_config(model.config, scaling, sample_size)
-    settings = {key: value for key, value in config.items() if key != "_class_name"}
-    exported = getattr(diffusers, config["_class_name"])(**settings)
-    try:
-        exported.load_state_dict(to_diffusers_state(model), strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())  # it comes in several lines
-        raise UserError(f"refused to export: {reason}") from error
-    return exported.eval()
-
-
-def _probes(model: Autoencoder, images: Tensor) -> list[Tensor]:
-    """Random images, not square, and the middle of some real ones."""
+def _middle(model: Autoencoder, images: Tensor) -> Tensor:
+    """Of some real images, no larger than it takes to compare."""
     factor = model.downsampling_factor
-    side = max(32, 2 * factor)
-    shape = (1, model.image_channels, side, side + factor)
-    random = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     height, width = (min(size, _CHECKED_SIDE) // factor * factor for size in images.shape[2:])
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
     real = images[:_CHECKED_IMAGES, :, top : top + height, left : left + width]
-    return [random, real.to("cpu", torch.float32)]
+    return real.to("cpu", torch.float32)
 
 
 def _scaling(statistics: LatentStatistics, per_channel: bool, shift: bool) -> LatentScaling:
@@ -217,8 +190,7 @@ def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior)
     aside, old = aside_of(out_dir, WRITING), aside_of(out_dir, REPLACED)
     try:
         aside.mkdir(parents=True)
-        exported.save_pretrained(aside, safe_serialization=True, max_shard_size="100GB")
-        _remove_private_keys(aside / "config.json")
+        save(exported, aside)
         for name, text in files.items():
             (aside / name).write_text(text, encoding="utf-8")
         save_prior(prior, aside)
@@ -233,10 +205,3 @@ def _write(out_dir: Path, exported: Any, files: Mapping[str, str], prior: Prior)
             old.rename(out_dir)
         for leftover in (aside, old):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _remove_private_keys(path: Path) -> None:
-    """Drop what diffusers notes about this machine, such as where the model came from."""
-    content = read_json(path)
-    content.pop("_name_or_path", None)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

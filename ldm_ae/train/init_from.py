@@ -1,4 +1,4 @@
-"""A model to start from: a folder, a model of the package, or one on the hub."""
+"""A model to start from: a folder, a file, a model of the package, or one on the hub."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ldm_ae.convert.diffusers_config import LatentScaling, from_diffusers_config, scaling_of
-from ldm_ae.convert.load import load, read_config
+from ldm_ae.convert.diffusers_config import LatentScaling
+from ldm_ae.convert.load import find, load
 from ldm_ae.errors import UserError
 from ldm_ae.models.settings import ModelSettings
 
@@ -15,7 +15,7 @@ from ldm_ae.models.settings import ModelSettings
 @dataclass(frozen=True)
 class PretrainedConfig:
     model: ModelSettings
-    scaling: LatentScaling
+    scaling: LatentScaling | None
 
 
 def read_pretrained_config(source: str) -> PretrainedConfig:
@@ -24,8 +24,8 @@ def read_pretrained_config(source: str) -> PretrainedConfig:
     Raises UserError for what cannot be had, or is no model that this package computes.
     """
     try:
-        content = read_config(source)
-        return PretrainedConfig(from_diffusers_config(content), scaling_of(content))
+        stored = find(source)
+        return PretrainedConfig(stored.config, stored.scaling)
     except UserError as error:
         raise UserError(f"model.init_from={source}: {error}") from error
 

@@ -80,7 +80,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
             raise UserError(
                 "train.freeze_encoder=true without scaling: the export could not keep it. Read the"
                 " config by ldm_ae.train.initial.load_experiment, which takes it from"
-                " model.init_from"
+                " model.init_from, or set scaling.scaling_factor where that does not say it"
             )
         model.encoder.requires_grad_(False)
         if model.quant_conv is not None:

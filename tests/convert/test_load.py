@@ -121,9 +121,14 @@ def test_half_precision_variant(tmp_path, images):
     theirs = save_kl(tmp_path).half()
     (tmp_path / WEIGHTS).unlink()
     theirs.save_pretrained(tmp_path, variant="fp16")
+    theirs = theirs.float()
+    for variant in (None, "fp16"):  # there is no other
+        check_kl(ldm_ae.load(tmp_path, variant=variant), theirs, images)
     with pytest.raises(ValueError, match=r"it holds diffusion_pytorch_model\.fp16\.safetensors"):
+        ldm_ae.load(tmp_path, variant="ema")
+    theirs.save_pretrained(tmp_path, variant="ema")
+    with pytest.raises(ValueError, match=r"ema\.safetensors, .*; choose with variant="):
         ldm_ae.load(tmp_path)
-    check_kl(ldm_ae.load(tmp_path, variant="fp16"), theirs.float(), images)
 
 
 def test_bin_is_read_only_without_safetensors(tmp_path, images):
@@ -148,6 +153,13 @@ def test_bin_cannot_run_code(tmp_path, capsys):
     with pytest.raises(ValueError, match="cannot be read as tensors"):
         ldm_ae.load(tmp_path)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_shards_of_half_precision_alone(tmp_path, images):
+    theirs = save_kl(tmp_path).half()
+    theirs.save_pretrained(tmp_path, variant="fp16", max_shard_size="20KB")
+    (tmp_path / WEIGHTS).unlink()
+    check_kl(ldm_ae.load(tmp_path), theirs.float(), images)
 
 
 @pytest.mark.parametrize("convolutional", [False, True])
