@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ldm_ae.codec.codec import Codec
     from ldm_ae.convert.load import load
+    from ldm_ae.convert.wrap import wrap
     from ldm_ae.models.discrete import DiscreteAutoencoder
     from ldm_ae.models.kl import KLAutoencoder
     from ldm_ae.models.plain import PlainAutoencoder
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "load",
     "load_codec",
+    "wrap",
 ]
 
 # Imported when first asked for: torch takes a second and more, and `ldm-ae info` needs none of it.
@@ -36,6 +38,7 @@ _HOMES = {
     "PlainAutoencoder": "ldm_ae.models.plain",
     "load": "ldm_ae.convert.load",
     "load_codec": "ldm_ae.pretrained",
+    "wrap": "ldm_ae.convert.wrap",
 }
 
 

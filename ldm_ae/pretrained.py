@@ -13,7 +13,8 @@ from ldm_ae.codec.contents import MAX_MEMORY
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.container import MAX_PIXELS
 from ldm_ae.codec.priors.file import load_prior
-from ldm_ae.convert.load import load, model_folder
+from ldm_ae.convert.load import model_folder
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.errors import UserError
 
 
@@ -27,12 +28,12 @@ def load_codec(
     max_memory: int | str = MAX_MEMORY,
 ) -> Codec:
     """The codec of a model of the package, of an export, or of any folder that `ldm_ae.load` opens
-    and `ldm-ae calibrate` has given a `prior.safetensors`; the arguments are `load`'s. max_pixels:
-    files of larger pictures are refused; lower it for files from strangers, since a header alone
-    may ask for minutes of work. max_memory: that the network may take for a large picture, such as
-    "4GB"; what does not fit is kept in a nameless file in TMPDIR. Raises UserError as `load`, and
-    if the prior is missing, damaged or another model's."""
-    model = load(folder, subfolder=subfolder, variant=variant, device=device)
+    or diffusers has an autoencoder for, once `ldm-ae calibrate` has given it a `prior.safetensors`;
+    the arguments are `load`'s. max_pixels: files of larger pictures are refused; lower it for files
+    from strangers, since a header alone may ask for minutes of work. max_memory: that the network
+    may take for a large picture, such as "4GB"; what does not fit is kept in a nameless file in
+    TMPDIR. Raises UserError as `load`, and if the prior is missing, damaged or another model's."""
+    model = load_any(folder, subfolder=subfolder, variant=variant, device=device)
     place = model_folder(folder, subfolder)
     return Codec(model, load_prior(place), max_pixels, place, max_memory)
 

@@ -50,6 +50,19 @@ def test_a_copy_that_is_here_opens_offline(name: str | Path, in_cache: Path) -> 
     assert torch.equal(ours.decoder.conv_out.weight, wanted.decoder.conv_out.weight)
 
 
+def test_a_file_of_a_repository(in_cache: Path) -> None:
+    file = in_cache / "diffusion_pytorch_model.safetensors"
+    (in_cache / "config.json").rename(in_cache / "other.json")
+    wide = diffusers.AutoencoderKL(block_out_channels=[32])
+    wide.save_pretrained(in_cache.parent / "wide")
+    whole = in_cache.parent / "vae.safetensors"
+    (in_cache.parent / "wide" / file.name).rename(whole)
+    model = ldm_ae.load("hub:owner/model/vae.safetensors")
+    assert torch.equal(model.decoder.conv_out.weight, wide.decoder.conv_out.weight)
+    with pytest.raises(UserError, match="is no folder here"):
+        ldm_ae.load("hub:owner/model/other.safetensors")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

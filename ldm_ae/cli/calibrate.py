@@ -13,7 +13,8 @@ from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import PRIOR_FILE, earlier_prior, load_prior, save_prior
-from ldm_ae.convert.load import load, model_folder
+from ldm_ae.convert.load import model_folder
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.bounds import Bounds
 from ldm_ae.data.paths import find_images
 from ldm_ae.data.reading import Reader
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if arguments.max_images < 1:
         raise UserError(f"--max-images {arguments.max_images}: look at 1 image or more")
-    model = load(arguments.model, **model_options(arguments))
+    model = load_any(arguments.model, **model_options(arguments))
     paths = find_images(arguments.images)
     reader = Reader(model.image_channels, Bounds(arguments.max_pixels))
     images = calibration_images(paths, reader, arguments.max_images, progress=True)

@@ -13,7 +13,7 @@ from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.reconstruction import PROTOCOL, compare
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.cli.options import add_model_options, model_options
-from ldm_ae.convert.load import load
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.reading import Reader
 from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     reader = Reader()
     photos = list_photos(arguments.images, arguments.limit, reader)
     options = model_options(arguments)
-    model = load(arguments.model, **options)
+    model = load_any(arguments.model, **options)
     coder = RawLatents(arguments.model.resolve().name, model, options["device"])
     panel = panel_of(arguments, options["device"])
     (row,) = compare([coder], photos, panel)

@@ -146,7 +146,7 @@ def _write_folder(exported: object, out: Path) -> None:
 
 def _write_file(model: Autoencoder, scaling: LatentScaling, out: Path) -> Agreement:
     """The weights as they can be read back, compared, under their name last."""
-    described = to_ldm_yaml(model.config, scaling.scaling_factor)  # type: ignore[arg-type]
+    described = to_ldm_yaml(model.config, scaling)  # type: ignore[arg-type]
     state = {name: value.contiguous() for name, value in to_ldm_state(model).items()}
     with replacing(out.with_suffix(".yaml")) as text, replacing(out) as aside:
         text.write_text(described, encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae import config as yaml
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.errors import UserError
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
@@ -23,13 +24,19 @@ _MUST_BE = {
 }
 
 
-def to_ldm_yaml(config: KLConfig | DiscreteConfig, scaling_factor: float) -> str:
+def to_ldm_yaml(config: KLConfig | DiscreteConfig, scaling: LatentScaling) -> str:
     """What LDM builds the model from; sgm's class where there are no quant convs.
 
-    `scale_factor` stands beside `model`, since the first stage's class does not take it. Raises
-    UserError for a model that they cannot hold.
+    `scale_factor`, and `shift_factor` if there is one, stand beside `model`, since the first
+    stage's class does not take them. Raises UserError for a model or a scaling that they cannot
+    hold.
     """
     coder = config.coder
+    if scaling.latents_std is not None:
+        raise UserError(
+            "latents_mean and latents_std: LDM has one factor for all channels; keep the diffusers"
+            " folder"
+        )
     if coder.norm_groups != 32:
         raise UserError(
             f"coder.norm_groups={coder.norm_groups}: LDM's norms have 32 groups, so that its"
@@ -64,7 +71,10 @@ def to_ldm_yaml(config: KLConfig | DiscreteConfig, scaling_factor: float) -> str
         target = f"ldm.models.autoencoder.{kind}"
         params = {**stage, "ddconfig": net, "lossconfig": {"target": "torch.nn.Identity"}}
     model = {"target": target, "params": params}
-    return yaml.dump({"scale_factor": scaling_factor, "model": model})
+    scales = {"scale_factor": scaling.scaling_factor}
+    if scaling.shift_factor:
+        scales["shift_factor"] = scaling.shift_factor
+    return yaml.dump({**scales, "model": model})
 
 
 def beside(path: Path) -> Path | None:
@@ -79,8 +89,8 @@ def beside(path: Path) -> Path | None:
     return None
 
 
-def check(path: Path, config: KLConfig | DiscreteConfig) -> float | None:
-    """Compare what a YAML says with what the weights are; its `scale_factor`, if it has one.
+def check(path: Path, config: KLConfig | DiscreteConfig) -> LatentScaling | None:
+    """Compare what a YAML says with what the weights are; its scaling, if it has one.
 
     Raises UserError that lists every key that says otherwise, and what would be computed otherwise
     here.
@@ -113,7 +123,13 @@ def check(path: Path, config: KLConfig | DiscreteConfig) -> float | None:
     outer = content.get("model")
     outer = outer.get("params", {}) if isinstance(outer, dict) else {}
     factor = content.get("scale_factor", outer.get("scale_factor"))
-    return None if factor is None else _positive(path, factor)
+    if factor is None:
+        return None
+    shift = _number(path, "shift_factor", content.get("shift_factor", 0))
+    scale = _number(path, "scale_factor", factor)
+    if scale <= 0:
+        raise UserError(f"{path}: scale_factor={factor} is no positive number")
+    return LatentScaling(scale, shift)
 
 
 def _claims(config: KLConfig | DiscreteConfig, resolution: int) -> dict[str, Any]:
@@ -164,11 +180,11 @@ def _text(value: Any) -> str:
     return str(value).lower()
 
 
-def _positive(path: Path, text: Any) -> float:
+def _number(path: Path, key: str, text: Any) -> float:
     try:
-        factor = float(text)
+        number = float(text)
     except (TypeError, ValueError):
-        factor = 0.0
-    if not 0 < factor < float("inf"):
-        raise UserError(f"{path}: scale_factor={text} is no positive number")
-    return factor
+        number = float("inf")
+    if not abs(number) < float("inf"):
+        raise UserError(f"{path}: {key}={text} is no number")
+    return number

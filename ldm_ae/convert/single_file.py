@@ -83,8 +83,7 @@ def find(path: Path) -> SingleFile:
     scaling = _scaling(found) or _told(found.shapes if prefix else ())
     described = ldm_yaml.beside(path) if levels else None
     if described is not None:
-        factor = ldm_yaml.check(described, config)
-        scaling = scaling if factor is None else LatentScaling(factor)
+        scaling = ldm_yaml.check(described, config) or scaling
     return SingleFile(config, scaling, bool(levels), left_out, found, names)
 
 

@@ -14,6 +14,7 @@ from ldm_ae.config import load, read_yaml
 from ldm_ae.convert import convert as module
 from ldm_ae.convert.agreement import compare
 from ldm_ae.convert.convert import convert, to_ldm_state
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.convert.ldm_network import LDMNetwork
 from ldm_ae.convert.ldm_yaml import to_ldm_yaml
 from ldm_ae.models.coders import CoderConfig
@@ -387,7 +388,12 @@ def test_a_misread_source_is_not_written(tmp_path, monkeypatch):
 )
 def test_what_ldm_cannot_hold_is_refused(coder, message):
     with pytest.raises(ValueError, match=message):
-        to_ldm_yaml(KLConfig(coder=coder), 1.0)
+        to_ldm_yaml(KLConfig(coder=coder), LatentScaling())
+
+
+def test_ldm_has_no_scaling_per_channel():
+    with pytest.raises(ValueError, match="one factor for all channels"):
+        to_ldm_yaml(KLConfig(), LatentScaling(1.0, 0.0, (0.0,) * 4, (1.0,) * 4))
 
 
 @pytest.mark.parametrize(

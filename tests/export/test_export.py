@@ -7,7 +7,9 @@ import torch
 
 import ldm_ae
 from ldm_ae.codec.priors.file import EARLIER_PRIORS
+from ldm_ae.convert import diffusers_class
 from ldm_ae.convert.agreement import Agreement, check, compare, relative_difference
+from ldm_ae.convert.diffusers_class import as_diffusers
 from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.export import export as export_module
 from ldm_ae.export.export import FILES, export
@@ -119,8 +121,8 @@ def test_a_different_output_is_refused_and_leaves_nothing(
         state["decoder.conv_out.bias"] += 1e-3 * 3
         return state
 
-    monkeypatch.setattr(export_module, "to_diffusers_state", spoiled)
-    with pytest.raises(ValueError, match="refused to export: decode"):
+    monkeypatch.setattr(diffusers_class, "to_diffusers_state", spoiled)
+    with pytest.raises(ValueError, match="refused to write: decode"):
         write(make_model(CONFIGS["kl"]), tmp_path / "a" / "out", images)
     assert list(tmp_path.iterdir()) == []
 
@@ -147,7 +149,7 @@ def test_no_images_is_an_error(make_model, images, tmp_path):
 
 def test_wrong_code_that_is_no_tie_is_refused(make_model, images):
     model = make_model(CONFIGS["vq"])
-    exported = export_module._to_diffusers(model, export_module.LatentScaling(1.0), 256)
+    exported = as_diffusers(model, export_module.LatentScaling(1.0))
     exported.quantize.embedding.weight.data[:32] += 0.05
     with pytest.raises(ValueError, match="get other codes"):
         compare(model, exported, [images])
@@ -159,7 +161,7 @@ def test_tied_codes_are_counted_not_refused(make_model, images):
     with torch.no_grad():
         codes = model.quantize.embedding.weight
         codes[1::2] = codes[::2]
-        exported = export_module._to_diffusers(model, export_module.LatentScaling(1.0), 256)
+        exported = as_diffusers(model, export_module.LatentScaling(1.0))
         exported.quantize.embedding.weight[::2] += 1e-7 * 3
     agreement = compare(model, exported, [images])
     assert agreement.num_ties > 0
