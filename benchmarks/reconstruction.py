@@ -25,7 +25,7 @@ from ldm_ae.bench.reconstruction import (
     plain_codec,
 )
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.convert.load import load
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.reading import Reader
 from ldm_ae.errors import UserError
 from ldm_ae.viz.rd_plots import save_rd_curves
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
     out, device = arguments.out, torch.device(arguments.device)
     photos = list_photos(arguments.images, arguments.limit, reader)
     models = [
-        RawLatents(name, load(folder, device=device), device)
+        RawLatents(name, load_any(folder, device=device), device)
         for name, folder in named_folders(arguments.model).items()
     ]
     sizes = [(item.model.downsampling_factor, item.model.latent_channels) for item in models]

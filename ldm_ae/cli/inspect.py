@@ -11,7 +11,7 @@ from ldm_ae.bench.panel import add_panel_arguments, panel_of
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.report import provenance, write_json
 from ldm_ae.cli.options import add_model_options, model_options
-from ldm_ae.convert.load import load
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.reading import Reader
 from ldm_ae.errors import UserError
 from ldm_ae.inspection.inspect import inspect
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     for model in [arguments.model, *arguments.beside]:
         name = _name(model, cards)
         print(f"looking at {model}", file=sys.stderr, flush=True)
-        opened = load(model, **options)
+        opened = load_any(model, **options)
         cards[name] = inspect(name, opened, photos, panel, out / name, arguments.side)
     write_json(
         out / "card.json",

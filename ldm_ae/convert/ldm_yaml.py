@@ -100,7 +100,7 @@ def check(path: Path, config: KLConfig | DiscreteConfig) -> LatentScaling | None
     if params is None:
         raise UserError(f"{path} has no model.params.ddconfig: it is no YAML of LDM's or sgm's")
     given = {**params, **_net(params)}
-    resolution = int(given.get("resolution", _RESOLUTION))
+    resolution = int(_number(path, "resolution", given.get("resolution", _RESOLUTION)))
     without = _text(given.get("attn_type", "vanilla")) == "none"
     wrong = []
     for key, value in _claims(config, resolution).items():
@@ -109,6 +109,7 @@ def check(path: Path, config: KLConfig | DiscreteConfig) -> LatentScaling | None
                 wrong.append(f"{key}={given.get(key)}, the weights have {value}")
         elif key == "attn_resolutions":
             found = [] if without else given.get(key, [])
+            found = found if isinstance(found, list) else [found]
             if sorted(map(_text, found)) != sorted(map(_text, value)):
                 wrong.append(f"{key}={found}, the weights have {value}")
         elif key in given and _text(given[key]) != _text(value):

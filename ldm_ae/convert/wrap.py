@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ldm_ae.convert.load import Stored, build_stored, load, model_place, read_co
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder, at_least_fp32
 from ldm_ae.models.gaussian import DiagonalGaussian
+from ldm_ae.models.rows import Rows
 from ldm_ae.models.settings import ModelSettings
 
 _PROBE = 128  # pixels: of every public model, a multiple of f
@@ -29,7 +31,7 @@ class WrappedConfig(ModelSettings):
 class WrappedAutoencoder(Autoencoder):
     """`encode`, `decode` and `reconstruct` as in every model of this package, computed by
     `.network`, the diffusers model, on its device and in its type; images and latents are at least
-    fp32. Made by `wrap`."""
+    fp32. Made by `wrap`. It computes whole pictures always: max_memory does not bound it."""
 
     def __init__(self, network: Any) -> None:
         nn.Module.__init__(self)
@@ -70,10 +72,11 @@ class WrappedAutoencoder(Autoencoder):
             )
         return latents, posterior
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
         """Images (B, C, H, W) in [-1, 1], H and W multiples of f -> unscaled latents (B, c, H/f,
         W/f): the posterior's mode, where the model has one. Raises UserError for other sizes."""
-        return self.latents_and_posterior(images)[0]
+        whole = images if isinstance(images, Tensor) else images.read(0, images.shape[2])
+        return self.latents_and_posterior(whole)[0]
 
     def latents_and_posterior(self, images: Tensor) -> tuple[Tensor, DiagonalGaussian | None]:
         factor = getattr(self, "downsampling_factor", 1)
@@ -90,9 +93,15 @@ class WrappedAutoencoder(Autoencoder):
         )
         return posterior.mode(), posterior
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode_codes(self, codes: Tensor, max_memory: int | str | None = None) -> Tensor:
         """Unscaled latents (B, c, h, w) -> images (B, C, h f, w f), nominally in [-1, 1]."""
-        return self._taken(self.network.decode(self._given(latents))[0])
+        return self._taken(self.network.decode(self._given(codes))[0])
+
+    def decode_codes_in_strips(
+        self, codes: Tensor, max_memory: int | str
+    ) -> Iterator[tuple[int, Tensor]]:
+        """All of them as one strip."""
+        yield 0, self.decode_codes(codes)
 
     def diffusers_state(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
@@ -139,7 +148,7 @@ def load_any(
     place = model_place(source, subfolder)
     name = None if place.is_file() else read_config(place).get("_class_name")
     if not isinstance(name, str) or name in ("AutoencoderKL", "VQModel"):
-        return load(source, subfolder=subfolder, variant=variant, device=device)
+        return load(place, variant=variant, device=device)
     network: Any = _class(name)
     try:
         opened = network.from_pretrained(

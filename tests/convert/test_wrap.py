@@ -117,7 +117,7 @@ def test_scaling_is_the_configs(images):
     assert ldm_ae.wrap(tiny()).scaling_factor == 1
 
 
-def test_benchmarks_statistics_and_a_calibrated_codec(network, request, images):
+def test_benchmarks_statistics_and_a_calibrated_codec(network, request, images, monkeypatch):
     model = ldm_ae.wrap(network)
     picture = pictures()[0]
     coder = RawLatents("foreign", model)
@@ -128,7 +128,11 @@ def test_benchmarks_statistics_and_a_calibrated_codec(network, request, images):
     assert (statistics.posterior_std is not None) == sampled
     codec = Codec(model, calibrate(model, pictures(), "factorised"))
     data = codec.compress(picture, quality=40)
-    assert codec.decompress(data).shape == picture.shape
+    decoded = codec.decompress(data)
+    assert decoded.shape == picture.shape
+    monkeypatch.setattr("ldm_ae.codec.contents.WHOLE_PIXELS", 100)  # a large picture is no other
+    assert codec.compress(picture, quality=40) == data
+    assert np.array_equal(codec.decompress(data), decoded)
     with torch.no_grad():  # another decoder, another model
         next(value for key, value in network.named_parameters() if "decoder" in key).add_(1)
     other = Codec(model, codec.prior)
