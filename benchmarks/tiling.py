@@ -41,8 +41,8 @@ def main() -> None:
     with one_line_errors():
         arguments = parser.parse_args()
         rows = []
-        sides = [(side, False) for side in arguments.sides]
-        sides += [(arguments.large, True)] if arguments.large else []
+        sides = [(arguments.large, True)] if arguments.large else []
+        sides += [(side, False) for side in arguments.sides]
         for model in arguments.models:
             for side, is_large in sides:
                 ways, calls = (("strips",), 1) if is_large else (WAYS, arguments.calls)
