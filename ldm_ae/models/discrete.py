@@ -32,7 +32,8 @@ class DiscreteConfig(ModelSettings):
     log-scale of each value, as the logit-Laplace likelihood needs; an export leaves it out.
     init_from: start with the weights and codes of this diffusers VQModel, or with the weights of an
     AutoencoderKL, its posterior's mean before quantisation and the codebook new; the settings are
-    taken from there; otherwise as in the KL family."""
+    taken from there; otherwise as in the KL family. variant: of init_from's files, such as `fp16`,
+    where it has several."""
 
     diffusers_class: ClassVar[str] = "VQModel"
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
@@ -51,6 +52,7 @@ class DiscreteConfig(ModelSettings):
     codebook: CodebookConfig = field(default_factory=VQConfig)
     predict_scale: bool = False
     init_from: str | None = None
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels, code_channels=self.code_channels)

@@ -32,6 +32,7 @@ class KLConfig(ModelSettings):
     decodes: what the decoder is given in training, a `sample` of the posterior or its `mode`.
     init_from: start with the weights of this diffusers AutoencoderKL: whatever
         `ldm_ae.load` takes, `hub:owner/model` included. The settings above are taken from there.
+    variant: of init_from's files, such as `fp16`, where it has several.
     """
 
     kind: Literal["kl"] = "kl"
@@ -43,6 +44,7 @@ class KLConfig(ModelSettings):
     initial_logvar: float = -6.0
     decodes: Literal["sample", "mode"] = "sample"
     init_from: str | None = None
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)

@@ -23,6 +23,7 @@ class PlainConfig(ModelSettings):
     rate: train with quantised latents and a learned prior; loss.rate_weight weighs their bits.
     init_from: start with the weights of this diffusers AutoencoderKL, its posterior's mean as the
         latents; otherwise as in the KL family.
+    variant: of init_from's files, such as `fp16`, where it has several.
     """
 
     kind: Literal["plain"] = "plain"
@@ -31,6 +32,7 @@ class PlainConfig(ModelSettings):
     quant_conv: bool = True
     rate: RateConfig | None = None
     init_from: str | None = None
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)

@@ -27,6 +27,7 @@ class ModelSettings:
     codebook: QuantizerConfig | None = None
     predict_scale: bool = False
     init_from: str | None = None
+    variant: str | None = None
 
     @property
     def code_dim(self) -> int:

@@ -30,9 +30,10 @@ def read_pretrained_config(source: str) -> PretrainedConfig:
         raise UserError(f"model.init_from={source}: {error}") from error
 
 
-def read_pretrained_weights(source: str) -> dict[str, Tensor]:
-    """The fp32 weights of `source`, whose config `read_pretrained_config` has accepted."""
+def read_pretrained_weights(source: str, variant: str | None = None) -> dict[str, Tensor]:
+    """The fp32 weights of `source`, whose config `read_pretrained_config` has accepted; variant: as
+    `ldm_ae.load` has it."""
     try:
-        return load(source).state_dict()
+        return load(source, variant=variant).state_dict()
     except UserError as error:
         raise UserError(f"model.init_from={source}: {error}") from error

@@ -74,7 +74,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     model = build_model(settings)
     if settings.init_from is not None:
         _require_same_shape(settings, settings.init_from)
-        model.load_pretrained(read_pretrained_weights(settings.init_from))
+        model.load_pretrained(read_pretrained_weights(settings.init_from, settings.variant))
     if experiment.train.freeze_encoder:
         if experiment.scaling is None:
             raise UserError(

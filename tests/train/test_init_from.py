@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -69,3 +70,19 @@ def test_a_single_file_with_ldms_names(tmp_path: Path) -> None:
 def test_what_cannot_be_had_is_named(source: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"model.init_from={source}: .*{message}"):
         read_pretrained_config(source)
+
+
+def test_the_variant_of_its_files_may_be_named(tmp_path: Path, tiny_yaml: Path) -> None:
+    folder = save_kl(tmp_path / "kl")
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    for variant in ("fp16", "bf16"):
+        shutil.copyfile(weights, folder / f"diffusion_pytorch_model.{variant}.safetensors")
+    weights.unlink()
+    asked = f"model={{kind: kl, init_from: {folder}}}"
+    with pytest.raises(ValueError, match="choose with variant="):
+        initial_model(load_experiment(tiny_yaml, [asked]))
+    model = initial_model(load_experiment(tiny_yaml, [asked, "model.variant=bf16"]))
+    assert torch.equal(
+        model.state_dict()["decoder.conv_in.bias"],
+        ldm_ae.load(folder, variant="bf16").state_dict()["decoder.conv_in.bias"],
+    )
