@@ -9,8 +9,6 @@ stopped script goes on where it stopped. Writes FILE.json and FILE.md, a page wi
 
 import argparse
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from ldm_ae.bench.panel import add_panel_arguments, formats, measured, panel_of
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.rd_summary import independent_first, trained_on
 from ldm_ae.bench.report import markdown_table, provenance, write_json
+from ldm_ae.bench.short_training import trained
 from ldm_ae.convert.load import load
 from ldm_ae.data.reading import Reader
-from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.metrics.table import METRICS
 
@@ -65,21 +63,14 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
 def train(arguments: argparse.Namespace, base: str, name: str, overrides: list[str]) -> Path:
     """The export of one training; one that is there is taken."""
     run_dir = arguments.runs / arguments.set.stem / re.sub(r"\W+", "_", name.lower())
-    export = run_dir / "export"
-    if export.is_dir():
-        return export
     places = [
-        f"train.run_dir={run_dir}",
         f"train.steps={arguments.steps}",
         f"train.validate_every={arguments.steps}",
         f"data.path={arguments.train_images}",
     ]
     if arguments.weights:
         places.append(f"loss.perceptual.weights={arguments.weights}")
-    command = [sys.executable, "-m", "ldm_ae", "train", "--config", base, "--resume", "auto"]
-    if subprocess.run([*command, *places, *overrides]).returncode:
-        raise UserError(f"the training {name!r} failed")
-    return export
+    return trained(name, base, run_dir, [*places, *overrides])
 
 
 def write(

@@ -19,6 +19,7 @@ FLOORS = (
     "digests",
     "strangers",
     "weights_file",
+    "threads",
     "distributed",
     "noise",
     "config_keys",

@@ -8,9 +8,9 @@ at the coarsest and the finest one thread writes and reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ldm_ae.codec.codec import DEFAULT_QUALITY, Analysis, Codec
 from ldm_ae.codec.format.ladder import NUM_QUALITIES
 from ldm_ae.data.images import pad_to_multiple, to_float
 from ldm_ae.pretrained import load_codec
+from ldm_ae.threads import using_threads
 
 LARGE = "4096x4096"
 BATCH = 8
@@ -106,7 +107,7 @@ def check(
     for name, pixels in pictures.items():
         for writer in WAYS:
             first = writer is WAYS[0]
-            with threads(writer.threads):
+            with using_threads(writer.threads):
                 analysis = (compiled if writer.compiled else codec).encode(pixels)
                 if writer.batch > 1:
                     analysis = replace(analysis, content=together[name])
@@ -167,21 +168,11 @@ def symbols(codec: Codec, analysis: Analysis, quality: int | None) -> np.ndarray
 
 def read(codec: Codec, data: bytes, way: Way) -> list[np.ndarray]:
     with ExitStack() as stack:
-        stack.enter_context(threads(way.threads))
+        stack.enter_context(using_threads(way.threads))
         for module, name in _NETWORKS if way.compiled else ():
             stack.enter_context(patch.object(module, name, _compiled(getattr(module, name))))
         pool = stack.enter_context(ThreadPoolExecutor(way.batch))
         return list(pool.map(lambda _: codec.unpack(data).symbols, range(way.batch)))
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _COMPILED: dict[Any, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -13,8 +12,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-
 from ldm_ae.data.source import Source
 from ldm_ae.errors import UserError
 from ldm_ae.files import clear_stale, replacing
@@ -24,6 +21,7 @@ from ldm_ae.store.job import Job
 from ldm_ae.store.parts import STATE, claim, indexed, merged_statistics, plan, read_index
 from ldm_ae.store.processes import run_processes
 from ldm_ae.store.work import Report, Worker
+from ldm_ae.threads import using_threads
 
 SUMMARY = "summary.json"
 
@@ -117,16 +115,6 @@ def _work(
 def num_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def using_threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _clear(folder: Path) -> None:

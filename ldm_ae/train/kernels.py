@@ -13,9 +13,10 @@ from ldm_ae.distributed import from_first_rank
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.threads import using_threads
 from ldm_ae.train.accelerator import uses_cpu
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.settling import one_thread, saved_setting
+from ldm_ae.train.settling import saved_setting
 
 _SIDE = 64  # pixels, at most, of the images that are timed
 _SECONDS = 1.0
@@ -67,7 +68,7 @@ def fast_ratio(experiment: Experiment) -> float:
     while side > _SIDE and side % (2 * factor) == 0:
         side //= 2
     batch = min(experiment.train.batch_size, 8)
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with using_threads(1), torch.random.fork_rng(devices=[]):
         model = build_model(experiment.model)
         images = torch.rand(batch, model.image_channels, side, side)
         return _ratio(model, images, experiment.train.precision == "bf16")

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ldm_ae.distributed import from_first_rank
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.threads import using_threads
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.settling import one_thread, saved_setting
+from ldm_ae.train.settling import saved_setting
 
 # The operations of one timed convolution, forward and backward: a first look, then properly. Where
 # bf16 is emulated, the second would take seconds each.
@@ -109,7 +110,7 @@ def bf16_ratio(experiment: Experiment) -> float:
     """
     sizes = _convolutions(experiment)
     heaviest = sorted(sizes, key=lambda found: -found.operations * sizes[found])
-    with one_thread():
+    with using_threads(1):
         fp32, bf16 = heaviest[0].time(_LOOK, repetitions=2)  # the first of them warms up
         if bf16 > _HOPELESS * fp32:
             return bf16 / fp32

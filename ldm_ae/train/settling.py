@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from ldm_ae import config
 
@@ -18,14 +14,3 @@ def saved_setting(checkpoint: Path | None, name: str) -> str | None:
         return None
     value: str | None = config.read_yaml(saved).get("train", {}).get(name)
     return None if value == "auto" else value
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Of torch, to measure with: threads that wait for each other count other people's work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

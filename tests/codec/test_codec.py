@@ -20,6 +20,7 @@ from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.pretrained import load_codec
 from ldm_ae.quantizers.gumbel import GumbelConfig
 from ldm_ae.quantizers.vq import VQConfig
+from ldm_ae.threads import using_threads
 
 FAMILIES = ["kl", "plain", "vq", "dvae", "kl context", "vq context"]
 
@@ -56,14 +57,11 @@ def test_symbols_do_not_depend_on_threads(codecs, family: str, picture) -> None:
     codec = codecs[family]
     analysis = codec.encode(picture(64, 96))
     data = codec.pack(analysis)
-    wanted, before = codec.unpack(data).symbols, torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
+    wanted = codec.unpack(data).symbols
+    for number in (1, 2):
+        with using_threads(number):
             assert (codec.unpack(data).symbols == wanted).all()
             assert codec.pack(analysis) == data
-    finally:
-        torch.set_num_threads(before)
     found: list[np.ndarray] = []
     workers = [
         threading.Thread(target=lambda: found.append(codec.unpack(data).symbols)) for _ in range(3)

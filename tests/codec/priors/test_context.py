@@ -19,6 +19,7 @@ from ldm_ae.codec.priors.distributions import Signed
 from ldm_ae.codec.priors.file import load_prior, save_prior
 from ldm_ae.codec.priors.integer_net import freeze
 from ldm_ae.codec.priors.refinement import all_passes
+from ldm_ae.threads import using_threads
 
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 
@@ -98,12 +99,9 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 def test_rows_do_not_depend_on_threads(prior: ContextPrior) -> None:
     found = symbols(prior, (33, 40), 46)
-    before, expected = torch.get_num_threads(), all_rows(prior, found, 46)
-    try:
-        torch.set_num_threads(2 if before == 1 else 1)
+    expected = all_rows(prior, found, 46)
+    with using_threads(2 if torch.get_num_threads() == 1 else 1):
         assert equal(all_rows(prior, found, 46), expected)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_walks_side_by_side_do_not_disturb_each_other(prior: ContextPrior) -> None:

@@ -10,6 +10,7 @@ from ldm_ae.codec.priors.base import Place
 from ldm_ae.codec.priors.distributions import Alike, Apart
 from ldm_ae.codec.priors.file import load_prior, save_prior
 from ldm_ae.codec.priors.index import ContextIndexPrior
+from ldm_ae.threads import using_threads
 
 NUM_CODES = 64
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
@@ -90,13 +91,9 @@ def test_counts_are_those_of_the_format(
 
 def test_frequencies_do_not_depend_on_threads(prior: ContextIndexPrior) -> None:
     indices = field(33, 40, 99)
-    before = torch.get_num_threads()
     payload = encode(prior, indices, 0)[1]
-    try:
-        torch.set_num_threads(2 if before == 1 else 1)
+    with using_threads(2 if torch.get_num_threads() == 1 else 1):
         assert encode(prior, indices, 0)[1] == payload
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_file_round_trip(prior: ContextIndexPrior, tmp_path) -> None:
