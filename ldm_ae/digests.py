@@ -41,7 +41,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
     A folder without digests, as earlier versions wrote, passes, and so do names it does not know.
     Raises DamagedError that names the file.
     """
-    noted = _read(folder)
+    noted = digests(folder)
     for name in noted if names is None else noted.keys() & set(names):
         path = folder / name
         if not path.is_file():
@@ -56,7 +56,7 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
 @contextlib.contextmanager
 def amending(folder: Path, name: str) -> Iterator[None]:
     """Around the replacement of one file. A kill leaves no digest of it, never a false one."""
-    noted = _read(folder)
+    noted = digests(folder)
     if noted:
         _replace(folder, {key: value for key, value in noted.items() if key != name})
     yield
@@ -69,7 +69,8 @@ def _replace(folder: Path, digests: Mapping[str, str]) -> None:
         aside.write_bytes(digests_json(digests))
 
 
-def _read(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 as noted, none in a folder without. Raises DamagedError."""
     path = folder / DIGESTS
     if not path.is_file():
         return {}

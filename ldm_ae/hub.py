@@ -1,10 +1,10 @@
-"""Models on the Hugging Face hub: asked for by names that begin with `hub:` alone."""
+"""Models on the Hugging Face hub: asked for by names that begin with `hub:` alone; sending them."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ldm_ae.errors import UserError
@@ -12,7 +12,8 @@ from ldm_ae.installed import MissingExtraError
 
 PREFIX = "hub:"
 SECONDS = 8.0  # of the first contact: a name to be looked up, a connection, an answer
-_NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(/(?P<folder>[\w-][\w./-]*))?")
+_REPOSITORY = r"[\w-][\w.-]*/[\w-][\w.-]*"
+_NAME = re.compile(rf"(?P<repository>{_REPOSITORY})(/(?P<folder>[\w-][\w./-]*))?")
 _SINGLE = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _FILES = (
     "config.json",
@@ -59,6 +60,31 @@ def download(source: str | Path, subfolders: tuple[str, ...]) -> Path:
     except (OSError, ValueError) as error:
         raise _unanswered(str(source), error) from error
     return Path(place) / inner
+
+
+def upload(name: str, files: Mapping[str, Path | bytes], *, private: bool) -> str:
+    """Add files to the repository `owner/model` in one commit; its address. It is made if need be.
+
+    Raises UserError for another form of name, without a login, and for what the hub refuses.
+    """
+    if re.fullmatch(_REPOSITORY, name) is None:
+        raise UserError(f"{name}: a model on the hub is owner/model")
+    if is_offline():
+        raise UserError(f"{name}: nothing can be sent while HF_HUB_OFFLINE is set")
+    api = _api()
+    from huggingface_hub import CommitOperationAdd
+
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        commit = api.create_commit(name, operations, commit_message="Model and card")
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{name}: the hub does not take it ({reason}). Log in by `hf auth login`; --dry-run"
+            " shows what would be sent"
+        ) from error
+    return str(commit.repo_url)
 
 
 def first_contact(source: str, ask: Callable[[float], object]) -> object:

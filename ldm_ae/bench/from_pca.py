@@ -90,7 +90,7 @@ def samples(
     for name, model in models.items():
         if isinstance(model, DiscreteAutoencoder):
             grid = (count, *model.encode_indices(pictures[:1]).shape[1:])
-            codes = torch.randint(0, model.config.codebook.size, grid, generator=_seeded(seed))
+            codes = torch.randint(0, model.quantizer.num_codes, grid, generator=_seeded(seed))
             drawn[f"{name}, codes"] = in_batches(model.decode_indices, codes)
             continue
         latents = in_batches(model.encode, pictures).flatten(1)

@@ -24,6 +24,8 @@ VERBS = {
     "compress": "pictures to .lae files",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",
+    "push": "an exported model and its card to the Hugging Face hub",
+    "completion": "a script that completes these verbs and their options in a shell",
     "fetch-weights": "the networks of LPIPS and DISTS into the user's cache",
     "info": "what an .lae file, a model or a training run says of itself",
 }

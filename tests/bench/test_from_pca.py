@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ldm_ae import config
 from ldm_ae.bench.from_pca import FAMILIES, PicturePCA, distances, first, samples
 from ldm_ae.models.build import build_model
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.plain import PlainConfig
-from ldm_ae import config
 from ldm_ae.quantizers.vq import VQConfig
 from ldm_ae.train.config import Experiment
 
