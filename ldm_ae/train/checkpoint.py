@@ -48,14 +48,19 @@ class Progress:
         if min(asdict(self).values()) < 0:
             raise UserError(f"{self} counts below 0")
 
-    def require_order(self, num_images: int, seed: int) -> None:
-        """Raises UserError if the data or the seed are not what this position counts in."""
-        if self.num_images and (self.num_images, self.seed) != (num_images, seed):
-            raise UserError(
-                f"the run saw {self.num_images} images in the order of train.seed={self.seed}; now"
-                f" there are {num_images} and train.seed={seed}: the run cannot go on where it"
-                " was. Restore the data and the seed, or start anew in another train.run_dir"
-            )
+    def settle_order(self, num_images: int, seed: int, new_data: bool) -> list[str]:
+        """Lines for the log where the data or the seed are not what this position counts in, and
+        `new_data` takes them as they are now. Raises UserError where it does not."""
+        if not self.num_images or (self.num_images, self.seed) == (num_images, seed):
+            return []
+        was = f"the run saw {self.num_images} images in the order of train.seed={self.seed}"
+        now = f"now there are {num_images} and train.seed={seed}"
+        if new_data:
+            return [f"{was}; {now}: it goes on with these, from image {self.images_seen} on"]
+        raise UserError(
+            f"{was}; {now}: the run cannot go on where it was. Restore the data and the seed, go on"
+            " with what is there by train.new_data=true, or start anew in another train.run_dir"
+        )
 
 
 def checkpoint_path(run_dir: Path, progress: Progress) -> Path:

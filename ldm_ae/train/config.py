@@ -56,6 +56,8 @@ class TrainConfig:
     frechet: a Fréchet distance at each validation, off without its network's weights.
     freeze_encoder: train the decoder of model.init_from alone; latents, and their scaling, stay
         bit for bit what they were.
+    new_data: let a resumed run take more, fewer or other images than it began with, or another
+        seed. It goes on at its position in their order, and no longer ends like one undisturbed.
     device: `auto` takes a GPU where there is one.
     """
 
@@ -86,6 +88,7 @@ class TrainConfig:
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     frechet: FrechetConfig = field(default_factory=FrechetConfig)
     freeze_encoder: bool = False
+    new_data: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:

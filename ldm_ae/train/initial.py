@@ -88,6 +88,23 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     return model
 
 
+def about_latents(experiment: Experiment) -> str | None:
+    """A line for the log where training will move the latents of `model.init_from`, and with them
+    the scaling that its pipelines multiply by."""
+    source = experiment.model.init_from
+    if source is None or experiment.train.freeze_encoder:
+        return None
+    scaling = read_pretrained_config(source).scaling
+    if scaling is None or experiment.model.codebook is not None:
+        return None
+    kept = "is written as it is" if experiment.scaling else "is measured anew for the export"
+    return (
+        f"the encoder trains, too: latents will not be those of {Path(source).name}, whose"
+        f" scaling_factor {scaling.scaling_factor:.5g} {kept}. A diffusion model trained on its"
+        " latents needs train.freeze_encoder=true"
+    )
+
+
 def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
     # A codebook is new where the model to start from has none.

@@ -17,6 +17,7 @@ from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
 from ldm_ae.train.checkpoint_folders import naming_full_disk
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
+from ldm_ae.train.initial import about_latents
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.logging import RunLog, forget_validations_after
@@ -67,7 +68,7 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         world_size=accelerator.num_processes,
         device=accelerator.device,
     )
-    progress.require_order(loader.num_images, config.seed)
+    notes += progress.settle_order(loader.num_images, config.seed, config.new_data)
     state = build_state(experiment, accelerator)
     if checkpoint:
         progress = load_checkpoint(checkpoint, state)
@@ -80,7 +81,9 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         forget_validations_after(run_dir, progress.step)
     start_trackers(accelerator, run_dir, progress.step, resolved)
     log = RunLog(accelerator, run_dir, config.steps, progress.step)
-    notes += filter(None, (about_precision, about_kernels, *overruled_launch(config)))
+    about_start = None if checkpoint else about_latents(experiment)
+    found = (about_precision, about_kernels, about_start, *overruled_launch(config))
+    notes += filter(None, found)
     if held_out.frechet is not None:
         notes.append(held_out.frechet.describe())
     for note in notes:

@@ -15,7 +15,7 @@ from ldm_ae.data.validation import validation_images
 from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.train.accelerator import make_accelerator
 from ldm_ae.train.build import build_state
-from ldm_ae.train.initial import initial_model, load_experiment
+from ldm_ae.train.initial import about_latents, initial_model, load_experiment
 from ldm_ae.train.loop import train
 
 SHIPPED = "finetune_decoder"
@@ -119,6 +119,15 @@ def test_freezing_needs_a_model_to_start_from_and_its_scaling(
     )
     with pytest.raises(ValueError, match="freeze_encoder=true without scaling"):
         initial_model(experiment)
+
+
+def test_whoever_moves_the_encoder_is_told_what_becomes_of_the_scaling(
+    overrides: list[str],
+) -> None:
+    assert about_latents(load_experiment(SHIPPED, overrides)) is None
+    whole = load_experiment(SHIPPED, [*overrides, "train.freeze_encoder=no"])
+    assert "latents will not be those of source, whose scaling_factor 0.37" in about_latents(whole)
+    assert about_latents(load_experiment("kl_f8_small", ["data.path=photos"])) is None
 
 
 def test_the_optimizer_has_the_decoder_alone(overrides: list[str], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import write_through
 from ldm_ae.quantizers.build import QUANTIZERS
-from ldm_ae.train.checkpoint import save_checkpoint
+from ldm_ae.train.checkpoint import read_progress, save_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.loop import train
@@ -127,6 +127,25 @@ def test_a_run_goes_on_only_in_the_order_it_began(
         seed = "train.seed=1"
     with pytest.raises(ValueError, match="Restore the data and the seed"):
         train(make_experiment(where, seed), resume="latest")
+
+
+def test_a_grown_folder_is_taken_when_it_is_said(
+    make_experiment, photos: Path, tmp_path: Path, capsys
+) -> None:
+    where = f"train.run_dir={tmp_path / 'run'}"
+    train(make_experiment(where, "train.steps=2"))
+    shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
+    grown = make_experiment(where, "train.steps=4", "train.new_data=true")
+    before = read_progress(tmp_path / "run" / "checkpoints" / "step-00000002")
+    train(grown, resume="latest")
+    said = f"the run saw {before.num_images} images"
+    assert f"{said} in the order of train.seed=0; now there are {before.num_images + 1}" in (
+        capsys.readouterr().out
+    )
+    after = read_progress(tmp_path / "run" / "checkpoints" / "step-00000004")
+    assert (after.num_images, after.images_seen) == (before.num_images + 1, 2 * before.images_seen)
+    train(grown, resume="latest")
+    assert said not in capsys.readouterr().out
 
 
 @pytest.mark.slow
