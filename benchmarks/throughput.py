@@ -18,6 +18,7 @@ COLUMNS = {
     "side": "d",
     "name": "s",
     "milliseconds": ".1f",
+    "first_seconds": ".1f",
     "speed_up": ".2f",
     "over_best": ".2f",
 }

@@ -30,8 +30,10 @@ def test_each_can_be_measured(task, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "build_perceptual", lambda _: lambda a, b: (a - b).square())
     subjects = step_subjects("kl_f8_small", 16, 1) + coder_subjects("kl_f8_small", 16)
     for subject in subjects:
-        if subject.task == task and subject.bf16 == subject.channels_last:
-            assert measure(replace(subject, overrides=(*subject.overrides, *SMALL)), 0, None) > 0
+        chosen = subject.runtime == "eager" and subject.bf16 == subject.channels_last
+        if subject.task == task and chosen:
+            small = replace(subject, overrides=(*subject.overrides, *SMALL))
+            assert min(measure(small, 0, None)) > 0
     torch.set_num_threads(threads)
 
 
@@ -46,9 +48,11 @@ def test_ratios_are_over_diffusers_as_called_and_at_its_best(
         def __exit__(self, *_) -> None: ...
         def submit(self, _measure, subject: Subject, *_):
             seconds = {"diffusers": 8.0, "diffusers bf16": 4.0, "ours fast": 2.0}
-            return type("Future", (), {"result": lambda self: seconds.get(subject.name, 9.0)})()
+            taken = (seconds.get(subject.name, 9.0), 11.0)
+            return type("Future", (), {"result": lambda self: taken})()
 
     monkeypatch.setattr(throughput, "ProcessPoolExecutor", Pool)
     rows = compare(coder_subjects("kl_f8", 256), 2, 0, None)
     (ours, _) = [row for row in rows if row["name"] == "ours fast"]
     assert (ours["milliseconds"], ours["speed_up"], ours["over_best"]) == (2000, 4, 2)
+    assert ours["first_seconds"] == 11
