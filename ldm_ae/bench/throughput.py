@@ -1,4 +1,4 @@
-"""Time of a training step, of encoding and of decoding: ours beside diffusers', on one CPU thread.
+"""Time of a training step, of encoding and of decoding: ours beside diffusers', on a CPU or a GPU.
 
 Each measurement has a process of its own, in turn: what one leaves behind (kernels, memory that is
 kept, a precision) does not touch another, and what slows the machine for a while slows all.
@@ -6,9 +6,8 @@ kept, a precision) does not touch another, and what slows the machine for a whil
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -31,16 +30,19 @@ from ldm_ae.train.build import build_state
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.steps import train_step
 
+Task = Literal["step", "encode", "decode"]
+Runtime = Literal["eager", "compiled", "openvino"]
+
 # L1, LPIPS and KL, whatever the config's recipe: what a plain loop has.
 _LOSS = "loss={perceptual: {net: squeeze}, perceptual_weight: 2}"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """task: what is timed, of the model of a config. channels_last, bf16, runtime: diffusers'.
-    side, batch: of the images. overrides: of the config, for ours."""
+    """task: what is timed, of the model of a config. side, batch: of the images. fast: our kernels
+    for a CPU. runtime: what an encoder or decoder runs in. overrides: of the config, for ours."""
 
-    task: Literal["step", "encode", "decode"]
+    task: Task
     implementation: Literal["ours", "diffusers"]
     model: str
     side: int
@@ -48,8 +50,9 @@ class Subject:
     bf16: bool = False
     channels_last: bool = False
     fast: bool = False
-    runtime: Literal["eager", "compiled", "openvino"] = "eager"
+    runtime: Runtime = "eager"
     overrides: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -77,7 +80,7 @@ def step_subjects(model: str, side: int, batch: int) -> list[Subject]:
 def coder_subjects(model: str, side: int) -> list[Subject]:
     """Encoding and decoding of one image: as called, and in diffusers' better settings, through
     torch.compile and, where it is installed, OpenVINO."""
-    tasks: tuple[Literal["encode", "decode"], ...] = ("encode", "decode")
+    tasks: tuple[Task, ...] = ("encode", "decode")
     found: list[Subject] = []
     for task in tasks:
         for bf16 in (False, True):
@@ -91,10 +94,24 @@ def coder_subjects(model: str, side: int) -> list[Subject]:
     return found
 
 
+def gpu_subjects(task: Task, model: str, side: int, batch: int) -> list[Subject]:
+    """One task on a CUDA device: diffusers as called first, then what may be better, and ours."""
+    plain = Subject(task, "diffusers", model, side, batch, device="cuda")
+    found = [plain]
+    runtimes: tuple[Runtime, ...] = ("eager",) if task == "step" else ("eager", "compiled")
+    for last in (False, True):
+        for runtime in runtimes:
+            half = replace(plain, bf16=True, channels_last=last, runtime=runtime)
+            found += [half, replace(half, implementation="ours")]
+    if task == "step":  # ours chooses its layout by itself
+        found = [s for s in found if s.implementation == "diffusers" or not s.channels_last]
+    return found
+
+
 def compare(
     subjects: list[Subject], rounds: int, seconds: float, weights: str | None
 ) -> list[dict[str, Any]]:
-    """A row for each subject: `milliseconds` of processor time, the least of all calls;
+    """A row for each subject: `milliseconds`, the least of all calls, on a CPU of processor time;
     `first_seconds` of the first one, which compiles and warms up; `speed_up`: over diffusers as
     called; `over_best`: over diffusers' best setting."""
     taken: dict[Subject, list[tuple[float, float]]] = {subject: [] for subject in subjects}
@@ -115,7 +132,8 @@ def compare(
         rows.append(
             {"name": subject.name}
             | asdict(subject)
-            | {"milliseconds": 1e3 * least, "first_seconds": first, "speed_up": as_called / least}
+            | {"milliseconds": 1e3 * least, "images_per_second": subject.batch / least}
+            | {"first_seconds": first, "speed_up": as_called / least}
             | {"over_best": min(others.values()) / least}
         )
     return rows
@@ -126,13 +144,16 @@ def _same_task(a: Subject, b: Subject) -> bool:
 
 
 def measure(subject: Subject, seconds: float, weights: str | None) -> tuple[float, float]:
-    """The least processor time of a call, and that of the first one, in seconds."""
+    """The least time of a call, and that of the first one, in seconds: the processor's on a CPU,
+    the clock's on a GPU, which is waited for."""
     torch.set_num_threads(1)  # threads that wait for each other count other people's work
     torch.manual_seed(0)
-    overrides = ["data.kind=embedded", "train.device=cpu", "train.trackers=[]", _LOSS]
+    overrides = ["data.kind=embedded", "train.trackers=[]", _LOSS]
+    overrides.append(f"train.device={subject.device}")
     overrides += [f"data.size={subject.side}", f"train.batch_size={subject.batch}"]
     overrides += [f"train.precision={'bf16' if subject.bf16 else 'fp32'}"]
-    overrides += [f"train.kernels={'fast' if subject.fast else 'plain'}"]
+    if subject.device == "cpu":
+        overrides.append(f"train.kernels={'fast' if subject.fast else 'plain'}")
     if weights is not None:
         overrides.append(f"loss.perceptual.weights={weights}")
     overrides += subject.overrides
@@ -145,15 +166,22 @@ def measure(subject: Subject, seconds: float, weights: str | None) -> tuple[floa
         call = _plain_step(subject, experiment)
     times: list[float] = []
     while sum(times[1:]) < seconds or len(times) < 3:
-        started = time.process_time()
+        started = _now(subject.device)
         call()
-        times.append(time.process_time() - started)
+        times.append(_now(subject.device) - started)
     return min(times[1:]), times[0]
+
+
+def _now(device: str) -> float:
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _our_step(experiment: Experiment) -> Callable[[], object]:
     state = build_state(experiment, make_accelerator(experiment.train, Path("unused")))
-    images = _images(experiment)
+    images = _images(experiment).to(state.accelerator.device)
     keys = torch.arange(len(images))
     batch = Batch(images, keys, [str(key) for key in keys.tolist()], [])
     return lambda: train_step(state, [batch], 100)
@@ -162,12 +190,12 @@ def _our_step(experiment: Experiment) -> Callable[[], object]:
 def _plain_step(subject: Subject, experiment: Experiment) -> Callable[[], object]:
     """What people write around diffusers' class: the same losses, AdamW, clipped gradients."""
     loss, model = experiment.loss, _diffusers_model(subject, experiment).train()
-    perceptual = build_perceptual(loss.perceptual)
+    perceptual = build_perceptual(loss.perceptual).to(subject.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    images = _images(experiment)
+    images = _images(experiment).to(subject.device)
 
     def step() -> None:
-        with _autocast(subject.bf16):
+        with torch.autocast(subject.device, torch.bfloat16, enabled=subject.bf16):
             posterior = model.encode(images).latent_dist
             output = model.decode(posterior.sample()).sample
         output = output.float()
@@ -183,14 +211,20 @@ def _plain_step(subject: Subject, experiment: Experiment) -> Callable[[], object
 def _coder_pass(subject: Subject, experiment: Experiment) -> Callable[[], object]:
     side, coder = subject.side, experiment.model.coder
     latents = torch.randn(
-        1, experiment.model.latent_channels, *[side // coder.downsampling_factor] * 2
+        subject.batch, experiment.model.latent_channels, *[side // coder.downsampling_factor] * 2
     )
     images = _images(experiment)
-    x = images if subject.task == "encode" else latents
+    x = (images if subject.task == "encode" else latents).to(subject.device)
     if subject.implementation == "ours":
-        ours = build_model(experiment.model).eval()
+        ours = build_model(experiment.model).eval().to(subject.device)
         if subject.fast:
             make_fast(ours)
+        for half in (ours.encoder, ours.decoder):
+            half.to(torch.bfloat16 if subject.bf16 else torch.float32)
+            if subject.runtime == "compiled":
+                half.compile()
+        if subject.channels_last:
+            ours.use_memory_format(torch.channels_last)
         call: Callable[[Tensor], object] = ours.encode if subject.task == "encode" else ours.decode
         return torch.no_grad()(lambda: call(x))
     network = _Pass(_diffusers_model(subject, experiment).eval(), subject.task)
@@ -238,6 +272,7 @@ def _diffusers_model(subject: Subject, experiment: Experiment) -> Any:
 
     settings = to_diffusers_config(experiment.model, LatentScaling(), subject.side)
     model = AutoencoderKL.from_config(settings)
+    model = model.to(subject.device)
     return model.to(memory_format=torch.channels_last) if subject.channels_last else model
 
 
@@ -245,9 +280,3 @@ def _images(experiment: Experiment) -> Tensor:
     """Smooth random ones (B, 3, H, W) in [-1, 1]."""
     coarse = torch.rand(experiment.train.batch_size, 3, 8, 8) * 2 - 1
     return torch.nn.functional.interpolate(coarse, size=experiment.data.size, mode="bilinear")
-
-
-@contextlib.contextmanager
-def _autocast(bf16: bool) -> Iterator[None]:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        yield

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from ldm_ae.bench import throughput
-from ldm_ae.bench.throughput import Subject, coder_subjects, compare, measure, step_subjects
+from ldm_ae.bench.throughput import (
+    Subject,
+    coder_subjects,
+    compare,
+    gpu_subjects,
+    measure,
+    step_subjects,
+)
 
 SMALL = (
     "model.coder.channels=[8, 8]",
@@ -14,9 +21,11 @@ SMALL = (
 
 
 def test_every_task_has_both_and_diffusers_as_called_first() -> None:
-    for subjects in (step_subjects("kl_f8_small", 128, 8), coder_subjects("kl_f8", 256)):
+    on_gpu = [gpu_subjects(task, "kl_f8", 256, 1) for task in ("step", "encode", "decode")]
+    for subjects in (step_subjects("kl_f8_small", 128, 8), coder_subjects("kl_f8", 256), *on_gpu):
         assert {subject.implementation for subject in subjects} == {"ours", "diffusers"}
-        assert subjects[0] == Subject(subjects[0].task, "diffusers", *_rest(subjects[0]))
+        first = replace(subjects[0], device="cpu")
+        assert first == Subject(first.task, "diffusers", *_rest(first))
         assert len(set(subjects)) == len(subjects) == len({(s.task, s.name) for s in subjects})
 
 
@@ -27,8 +36,14 @@ def _rest(subject: Subject) -> tuple[str, int, int]:
 @pytest.mark.parametrize("task", ["step", "encode", "decode"])
 def test_each_can_be_measured(task, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(throughput, "build_perceptual", lambda _: lambda a, b: (a - b).square())
+
+    class Squared(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return (a - b).square()
+
+    monkeypatch.setattr(throughput, "build_perceptual", lambda _: Squared())
     subjects = step_subjects("kl_f8_small", 16, 1) + coder_subjects("kl_f8_small", 16)
+    subjects += [replace(s, device="cpu") for s in gpu_subjects(task, "kl_f8_small", 16, 2)]
     for subject in subjects:
         chosen = subject.runtime == "eager" and subject.bf16 == subject.channels_last
         if subject.task == task and chosen:
