@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ldm_ae.convert import asymmetric
 from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
 from ldm_ae.convert.weights import to_diffusers_state
 from ldm_ae.errors import UserError
@@ -32,8 +33,11 @@ def as_diffusers(model: Autoencoder, scaling: LatentScaling, sample_size: int = 
     config = to_diffusers_config(model.config, scaling, side)
     settings = {key: value for key, value in config.items() if key != "_class_name"}
     exported = getattr(diffusers, config["_class_name"])(**settings)
+    state = to_diffusers_state(model)
+    if config["_class_name"] == asymmetric.CLASS:
+        state |= asymmetric.fillers(model.config, exported.state_dict())  # type: ignore[arg-type]
     try:
-        exported.load_state_dict(to_diffusers_state(model), strict=True)
+        exported.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())  # it comes in several lines
         raise UserError(f"refused to export: {reason}") from error

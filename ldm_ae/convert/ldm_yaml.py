@@ -37,6 +37,11 @@ def to_ldm_yaml(config: KLConfig | DiscreteConfig, scaling: LatentScaling) -> st
             "latents_mean and latents_std: LDM has one factor for all channels; keep the diffusers"
             " folder"
         )
+    if config.decoder is not None:
+        raise UserError(
+            "model.decoder: LDM's decoder mirrors the encoder, so that its format cannot hold this"
+            " model; keep the diffusers folder"
+        )
     if coder.norm_groups != 32:
         raise UserError(
             f"coder.norm_groups={coder.norm_groups}: LDM's norms have 32 groups, so that its"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ldm_ae import hub, zoo
-from ldm_ae.convert import single_file
+from ldm_ae.convert import asymmetric, single_file
 from ldm_ae.convert.diffusers_config import LatentScaling, from_diffusers_config, scaling_of
 from ldm_ae.convert.tensors import Shapes, Tensors, in_pickle, in_safetensors, read_state
 from ldm_ae.convert.weights import current_name
@@ -73,7 +73,8 @@ def load(
         may be left out where there are no others.
 
     An AutoencoderKL becomes a KLAutoencoder (an exported plain autoencoder too: its posterior has
-    log sigma^2 = -30), a VQModel a DiscreteAutoencoder that chooses the nearest code, whatever
+    log sigma^2 = -30), an AsymmetricAutoencoderKL one with a decoder of its own, which is given no
+    mask, a VQModel a DiscreteAutoencoder that chooses the nearest code, whatever
     codebook was exported. `.scaling_factor` is what a pipeline multiplies latents by, 1 where a
     file does not say it; `encode` and `decode` work on unscaled ones; `.latents_mean` and
     `.latents_std` are an export's statistics per channel, or None. The output is the diffusers
@@ -120,19 +121,36 @@ def find(source: str | Path, subfolder: str | None = None, variant: str | None =
     """What `load` opens, without its weights. Raises UserError as `load`."""
     place = model_place(source, subfolder)
     if not place.is_file():
-        return _described(place, read_config(place), partial(_folder_weights, place, variant))
+        return _described(place, read_config(place), partial(_folder_tensors, place, variant))
     if place.name.startswith(STEM) and place.with_name(CONFIG).is_file():
-        return _described(place, read_config(place.parent), partial(_file_weights, place))
+        return _described(place, read_config(place.parent), partial(_file_tensors, place))
     file = single_file.find(place)
     return Stored(place, file.config, file.scaling, file.weights, file if file.is_ldm else None)
 
 
-def _described(
-    place: Path, content: dict[str, Any], weights: Callable[[Shapes], dict[str, Tensor]]
-) -> Stored:
+def _described(place: Path, content: dict[str, Any], tensors: Callable[[], Tensors]) -> Stored:
     config, scaling = from_diffusers_config(content), scaling_of(content)
+    if config.decoder is not None:
+        config = asymmetric.trimmed(config, tensors())  # type: ignore[arg-type]
     size = content.get("sample_size")
-    return Stored(place, config, scaling, weights, sample_size=size if type(size) is int else 0)
+    return Stored(
+        place,
+        config,
+        scaling,
+        partial(_weights, tensors, config),
+        sample_size=size if type(size) is int else 0,
+    )
+
+
+def _weights(
+    tensors: Callable[[], Tensors], config: ModelSettings, expected: Shapes
+) -> dict[str, Tensor]:
+    found = tensors()
+    names = {name: current_name(name) for name in found.shapes}
+    if config.decoder is not None:
+        is_filler = asymmetric.is_filler(config)  # type: ignore[arg-type]
+        names = {old: name for old, name in names.items() if not is_filler(name)}
+    return read_state(found, names, expected)
 
 
 def build_stored(stored: Stored) -> Autoencoder:
@@ -215,15 +233,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return read_json(folder / "config.json")
 
 
-def _folder_weights(folder: Path, variant: str | None, expected: Shapes) -> dict[str, Tensor]:
-    found = _folder_tensors(folder, _variant_of(folder) if variant is None else variant)
-    return read_state(found, {name: current_name(name) for name in found.shapes}, expected)
-
-
-def _file_weights(path: Path, expected: Shapes) -> dict[str, Tensor]:
+def _file_tensors(path: Path) -> Tensors:
     verify(path.parent, [path.name])
-    found = in_safetensors(path, [path]) if path.suffix == ".safetensors" else in_pickle(path)
-    return read_state(found, {name: current_name(name) for name in found.shapes}, expected)
+    return in_safetensors(path, [path]) if path.suffix == ".safetensors" else in_pickle(path)
 
 
 def _variant_of(folder: Path) -> str:
@@ -236,7 +248,8 @@ def _variant_of(folder: Path) -> str:
     return infixes.pop() if len(infixes) == 1 else ""
 
 
-def _folder_tensors(folder: Path, variant: str) -> Tensors:
+def _folder_tensors(folder: Path, variant: str | None) -> Tensors:
+    variant = _variant_of(folder) if variant is None else variant
     infix = f".{variant}" if variant else ""
     whole = folder / f"{STEM}{infix}.safetensors"
     index = folder / f"{STEM}.safetensors.index{infix}.json"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ldm_ae.data.images import pad_to_multiple
 from ldm_ae.errors import UserError
 from ldm_ae.models import strips
-from ldm_ae.models.coders import CoderConfig, Decoder, Encoder
+from ldm_ae.models.coders import CoderConfig, Decoder, DecoderConfig, Encoder
 from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rows import Rows, TensorRows
@@ -52,13 +52,16 @@ class Autoencoder(nn.Module):
         decoder_channels: int,
         quant_conv: bool = True,
         out_channels: int | None = None,
+        decoder: DecoderConfig | None = None,
     ) -> None:
         """encoder_channels -> quant_conv -> feature_channels; latent_channels -> post_quant_conv
         -> decoder_channels. Without the two 1x1 convolutions the pairs must be equal."""
         super().__init__()
         self.config = config
         self.encoder = Encoder(coder, encoder_channels)
-        self.decoder = Decoder(coder, decoder_channels, out_channels or coder.image_channels)
+        self.decoder = Decoder(
+            coder, decoder_channels, out_channels or coder.image_channels, decoder
+        )
         self.quant_conv: nn.Conv2d | None = None
         self.post_quant_conv: nn.Conv2d | None = None
         if quant_conv:

@@ -1,7 +1,7 @@
 """The encoder and the decoder shared by every family (Rombach et al. 2022, appendix D.1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,52 @@ class CoderConfig:
         return 2**level in self.attention_factors
 
 
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a decoder that is not its encoder's mirror image.
+
+    channels: width of each resolution, finest first, as many as the encoder's.
+    num_res_blocks: the decoder has one more at each resolution; 0 is the shallowest.
+    attention_factors, mid_attention: as of `CoderConfig`, which the rest is taken from.
+    """
+
+    channels: tuple[Width, ...]
+    num_res_blocks: Depth = 0
+    attention_factors: tuple[int, ...] = ()
+    mid_attention: bool = False
+
+    def require_fit(self, coder: CoderConfig) -> None:
+        """Raise UserError unless it decodes what an encoder of shape `coder` makes."""
+        if len(self.channels) != len(coder.channels):
+            raise UserError(
+                f"model.decoder.channels={list(self.channels)}: list {len(coder.channels)} widths,"
+                " as many as the encoder has resolutions"
+            )
+        if self.num_res_blocks < 0:
+            raise UserError(f"model.decoder.num_res_blocks={self.num_res_blocks}: use 0 or more")
+        try:
+            self.within(coder)
+        except UserError as error:
+            raise UserError(f"model.decoder: {error}") from error
+
+    def within(self, coder: CoderConfig) -> CoderConfig:
+        """A coder of this shape, as far as CoderConfig can say it."""
+        return replace(
+            coder,
+            channels=self.channels,
+            num_res_blocks=max(1, self.num_res_blocks),
+            attention_factors=self.attention_factors,
+            mid_attention=self.mid_attention,
+        )
+
+    @staticmethod
+    def mirrored(coder: CoderConfig) -> "DecoderConfig":
+        """The shape of an encoder's mirror image."""
+        return DecoderConfig(
+            coder.channels, coder.num_res_blocks, coder.attention_factors, coder.mid_attention
+        )
+
+
 def require_channels(**channels: int | None) -> None:
     """Raise UserError for a number of channels below 1; None stands for a default."""
     for name, value in channels.items():
@@ -119,19 +165,27 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Features (B, in_channels, H/f, W/f) -> images (B, out_channels, H, W)."""
 
-    def __init__(self, config: CoderConfig, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        config: CoderConfig,
+        in_channels: int,
+        out_channels: int,
+        shape: DecoderConfig | None = None,
+    ) -> None:
+        """shape: the encoder's mirror image by default."""
         super().__init__()
-        widths, groups = config.channels[::-1], config.norm_groups
+        shape = shape or DecoderConfig.mirrored(config)
+        widths, groups = shape.channels[::-1], config.norm_groups
         last = len(widths) - 1
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.mid_block = MidBlock(widths[0], groups, config.mid_attention)
+        self.mid_block = MidBlock(widths[0], groups, shape.mid_attention)
         self.up_blocks = nn.ModuleList(
             Stage(
                 widths[max(i - 1, 0)],
                 width,
-                config.num_res_blocks + 1,
+                shape.num_res_blocks + 1,
                 groups,
-                config.has_attention(last - i),
+                2 ** (last - i) in shape.attention_factors,
                 Upsample if i < last else None,
                 "upsamplers",
             )

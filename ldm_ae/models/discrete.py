@@ -35,7 +35,6 @@ class DiscreteConfig(ModelSettings):
     taken from there; otherwise as in the KL family. variant: of init_from's files, such as `fp16`,
     where it has several."""
 
-    diffusers_class: ClassVar[str] = "VQModel"
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
         "latent_channels": 3,
         "num_vq_embeddings": 256,
@@ -65,6 +64,10 @@ class DiscreteConfig(ModelSettings):
     @property
     def code_dim(self) -> int:
         return self.code_channels or self.codebook.dim or self.latent_channels
+
+    @property
+    def diffusers_class(self) -> str:
+        return "VQModel"
 
     def to_diffusers(self) -> dict[str, Any]:
         self.codebook.require_table()

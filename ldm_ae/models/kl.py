@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch import Tensor
 from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
-from ldm_ae.models.coders import CoderConfig, require_channels
+from ldm_ae.models.coders import CoderConfig, DecoderConfig, require_channels
 from ldm_ae.models.gaussian import MAX_LOGVAR, MIN_LOGVAR, DiagonalGaussian
+from ldm_ae.models.narrow import narrowed
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rows import Rows
 from ldm_ae.models.settings import DiffusersConfig, ModelSettings
@@ -32,6 +33,8 @@ class KLConfig(ModelSettings):
     decodes: what the decoder is given in training, a `sample` of the posterior or its `mode`.
     init_from: start with the weights of this diffusers AutoencoderKL: whatever
         `ldm_ae.load` takes, `hub:owner/model` included. The settings above are taken from there.
+    decoder: another shape than the encoder's mirror image; with init_from of another decoder it
+        starts with as many of that one's channels as it has.
     variant: of init_from's files, such as `fp16`, where it has several.
     """
 
@@ -39,6 +42,7 @@ class KLConfig(ModelSettings):
     coder: CoderConfig = field(default_factory=CoderConfig)
     latent_channels: Width = 4
     quant_conv: bool = True
+    decoder: DecoderConfig | None = None
     posterior: Literal["learned", "fixed"] = "learned"
     fixed_std: float = 0.1
     initial_logvar: float = -6.0
@@ -48,6 +52,8 @@ class KLConfig(ModelSettings):
 
     def __post_init__(self) -> None:
         require_channels(latent_channels=self.latent_channels)
+        if self.decoder is not None:
+            self.decoder.require_fit(self.coder)
         if not (self.fixed_std > 0 and MIN_LOGVAR <= self.fixed_logvar <= MAX_LOGVAR):
             raise UserError(
                 f"model.fixed_std={self.fixed_std}: use a deviation from 1e-6 to 1e4; for none at"
@@ -62,6 +68,13 @@ class KLConfig(ModelSettings):
     @property
     def fixed_logvar(self) -> float:
         return 2 * math.log(self.fixed_std)
+
+    @property
+    def diffusers_class(self) -> str:
+        return "AutoencoderKL" if self.decoder is None else "AsymmetricAutoencoderKL"
+
+    def to_diffusers(self) -> dict[str, Any]:
+        return super().to_diffusers() if self.decoder is None else {}
 
     @classmethod
     def from_diffusers(cls, coder: CoderConfig, content: DiffusersConfig) -> "KLConfig":
@@ -84,7 +97,9 @@ class KLAutoencoder(Autoencoder):
         c = config.latent_channels
         learned = config.posterior == "learned"
         moments = 2 * c if learned else c
-        super().__init__(config, config.coder, moments, moments, c, c, config.quant_conv)
+        super().__init__(
+            config, config.coder, moments, moments, c, c, config.quant_conv, decoder=config.decoder
+        )
         if learned:
             last = self.encoder.conv_out if self.quant_conv is None else self.quant_conv
             with torch.no_grad():
@@ -106,6 +121,13 @@ class KLAutoencoder(Autoencoder):
     def latents_and_posterior(self, images: Tensor) -> tuple[Tensor, DiagonalGaussian]:
         posterior = self.posterior(images)
         return posterior.mode(), posterior
+
+    def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
+        if self.config.decoder is not None:
+            own = self.decoder.state_dict(prefix="decoder.")
+            kept = {name: value for name, value in state.items() if not name.startswith("decoder.")}
+            state = {**kept, **narrowed(state, own, self.config.coder.norm_groups)}
+        self.load_state_dict(state)
 
     def diffusers_state(self) -> dict[str, Tensor]:
         state = super().diffusers_state()

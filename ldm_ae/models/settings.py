@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from ldm_ae.errors import UserError
 from ldm_ae.files import printable
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, DecoderConfig
 from ldm_ae.quantizers.base import QuantizerConfig
 
 MAX_CHANNELS = 1 << 16
@@ -16,14 +16,15 @@ class ModelSettings:
     """Base of the frozen dataclasses listed in `models.build`, told apart by `kind`.
 
     What is not a field of a family's own has the value given here. diffusers_class: the class that
-    computes what the model computes. diffusers_defaults: what that class takes a missing key of
-    its own for.
+    computes what the model computes. diffusers_defaults: what the family's first such class takes
+    a missing key of its own for.
     """
 
     kind: str
     coder: CoderConfig
     latent_channels: int
     quant_conv: bool = True
+    decoder: DecoderConfig | None = None
     codebook: QuantizerConfig | None = None
     predict_scale: bool = False
     init_from: str | None = None
@@ -34,7 +35,10 @@ class ModelSettings:
         """Channels of what the decoder is given."""
         return self.latent_channels
 
-    diffusers_class: ClassVar[str] = "AutoencoderKL"
+    @property
+    def diffusers_class(self) -> str:
+        return "AutoencoderKL"
+
     diffusers_defaults: ClassVar[Mapping[str, Any]] = {
         "latent_channels": 4,
         "shift_factor": None,
@@ -54,12 +58,13 @@ class ModelSettings:
 class DiffusersConfig(dict[str, Any]):
     """A `config.json` in which no key is missing."""
 
-    def integer(self, key: str, at_most: int = MAX_CHANNELS) -> int:
-        """Raises UserError for anything else than an integer from 1 to `at_most`."""
+    def integer(self, key: str, at_most: int = MAX_CHANNELS, at_least: int = 1) -> int:
+        """Raises UserError for anything else than an integer of that range."""
         value = self[key]
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
-            raise self.unsupported(key, f"an integer from 1 to {at_most} is")
-        return value
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_integer and at_least <= value <= at_most):
+            raise self.unsupported(key, f"an integer from {at_least} to {at_most} is")
+        return int(value)
 
     def boolean(self, key: str) -> bool:
         """Raises UserError for anything else than true and false."""

@@ -11,6 +11,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.discrete import DiscreteConfig, current_section
+from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.settings import ModelSettings
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
@@ -39,6 +40,8 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     defaults = _defaults(pretrained.model)
     if kind == DiscreteConfig.kind:
         defaults.pop("quant_conv", None)  # such a model always has it
+    if kind == KLConfig.kind and pretrained.model.decoder is not None:
+        defaults["decoder"] = config.plain(pretrained.model.decoder)
     content["model"] = _filled(given, defaults)
     experiment = config.build(Experiment, content, f"config {path}")
     if experiment.train.freeze_encoder and experiment.scaling is None:
@@ -107,8 +110,8 @@ def about_latents(experiment: Experiment) -> str | None:
 
 def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
-    # A codebook is new where the model to start from has none.
-    compared = [k for k in ours if theirs[k] is not None]
+    # A codebook is new where the model to start from has none, a decoder's shape where it is said.
+    compared = [k for k in ours if theirs[k] is not None and not (k == "decoder" and ours[k])]
     different = [
         f"model.{k}={ours[k]} instead of {theirs[k]}" for k in compared if ours[k] != theirs[k]
     ]
@@ -128,6 +131,7 @@ def _shape(model: ModelSettings) -> dict[str, Any]:
         **{f"coder.{key}": value for key, value in coder.items()},
         "latent_channels": model.latent_channels,
         "quant_conv": model.quant_conv,
+        "decoder": model.decoder,
         "codebook.kind": None if codebook is None else codebook.kind,
         "codebook.size": None if codebook is None else codebook.num_codes,
         "code_channels": None if codebook is None else model.code_dim,
