@@ -66,10 +66,11 @@ def of_model(path: Path) -> Mapping[str, object]:
     return {
         "class": printable(str(content.get("_class_name"))),
         "kind": model.kind,
-        "downsampling factor": model.coder.downsampling_factor,
+        "downsampling factor": model.downsampling_factor,
         "latent channels": model.latent_channels,
         "codes": "none" if codebook is None else codebook.num_codes,
-        "channels by level": ", ".join(map(str, model.coder.channels)),
+        "channels by level": ", ".join(map(str, model.widths)),
+        "decoder's channels by level": ", ".join(map(str, model.decoder_widths)),
         "scaling factor": scaling.scaling_factor,
         "shift factor": scaling.shift_factor or 0.0,
         "codec's prior": "yes" if (path / PRIOR_FILE).is_file() else "no: see ldm-ae calibrate",

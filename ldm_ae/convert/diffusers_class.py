@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def save(exported: Any, folder: Path) -> None:
     model came from."""
     exported.save_pretrained(folder, safe_serialization=True, max_shard_size="100GB")
     path = folder / "config.json"
-    content = read_json(path)
-    content.pop("_name_or_path", None)
+    # Some classes also note what they do not take, and warn of it when they read it.
+    known = {"_class_name", "_diffusers_version", *signature(type(exported).__init__).parameters}
+    content = {key: value for key, value in read_json(path).items() if key in known}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -83,7 +83,7 @@ def asymmetric_coders(values: DiffusersConfig) -> tuple[CoderConfig, DecoderConf
     """Of AsymmetricAutoencoderKL, which always has attention in the middle of both."""
     both = DiffusersConfig({**values, "mid_block_add_attention": True})
     coder = _coder(both, "down_block_out_channels", "layers_per_down_block")
-    channels = _widths(values, "up_block_out_channels")
+    channels = values.integers("up_block_out_channels", MAX_LEVELS)
     up = _attention(values, "up_block_types", _UP, len(channels))
     decoder = DecoderConfig(
         channels=channels,
@@ -97,7 +97,7 @@ def asymmetric_coders(values: DiffusersConfig) -> tuple[CoderConfig, DecoderConf
 def _coder(values: DiffusersConfig, widths: str, layers: str) -> CoderConfig:
     if values["act_fn"] not in ("silu", "swish"):
         raise values.unsupported("act_fn", "only `silu` is")
-    channels = _widths(values, widths)
+    channels = values.integers(widths, MAX_LEVELS)
     return CoderConfig(
         image_channels=image_channels(values),
         channels=channels,
@@ -112,13 +112,6 @@ def image_channels(values: DiffusersConfig) -> int:
     if values["in_channels"] != values["out_channels"]:
         raise values.unsupported("out_channels", "it must equal in_channels")
     return values.integer("in_channels")
-
-
-def _widths(values: DiffusersConfig, key: str) -> tuple[int, ...]:
-    widths = values[key]
-    if not isinstance(widths, (list, tuple)) or not 1 <= len(widths) <= MAX_LEVELS:
-        raise values.unsupported(key, f"1 to {MAX_LEVELS} widths are")
-    return tuple(DiffusersConfig({key: width}).integer(key) for width in widths)
 
 
 def _attention(

@@ -10,6 +10,7 @@ from ldm_ae.convert.diffusers_coders import (
     ASYMMETRIC_DEFAULTS,
     MIRRORED_DEFAULTS,
     asymmetric_coders,
+    image_channels,
     keys_of,
     mirrored_coder,
 )
@@ -17,6 +18,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.settings import DiffusersConfig, ModelSettings, shown
+from ldm_ae.models.tiny import TinyConfig
 
 _CHANNELS = {"in_channels": 3, "out_channels": 3}
 
@@ -25,6 +27,7 @@ DEFAULTS: dict[str, Mapping[str, Any]] = {
     "AutoencoderKL": {**_CHANNELS, **MIRRORED_DEFAULTS, **KLConfig.diffusers_defaults},
     "AsymmetricAutoencoderKL": {**_CHANNELS, **ASYMMETRIC_DEFAULTS},
     "VQModel": {**_CHANNELS, **MIRRORED_DEFAULTS, **DiscreteConfig.diffusers_defaults},
+    "AutoencoderTiny": TinyConfig.diffusers_defaults,
 }
 
 
@@ -51,14 +54,14 @@ def to_diffusers_config(
     sample_size: pixels; diffusers derives the size of its tiles from it. Raises UserError for a
     model or a scaling that the class cannot hold.
     """
-    coder = config.coder
+    tiny = isinstance(config, TinyConfig)
     return {
         "_class_name": config.diffusers_class,
-        "in_channels": coder.image_channels,
-        "out_channels": coder.image_channels,
+        "in_channels": config.image_channels,
+        "out_channels": config.image_channels,
         "latent_channels": config.latent_channels,
         "scaling_factor": scaling.scaling_factor,
-        **keys_of(coder, config.decoder, sample_size),
+        **({} if tiny else keys_of(config.coder, config.decoder, sample_size)),
         **config.to_diffusers(),
         **_scaling(config, scaling),
     }
@@ -80,7 +83,7 @@ def _scaling(config: ModelSettings, scaling: LatentScaling) -> dict[str, Any]:
     return held
 
 
-def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConfig:
+def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConfig | TinyConfig:
     """The model config that a `config.json` describes. An AsymmetricAutoencoderKL's has all parts
     of its class; `asymmetric.trimmed` takes off those of which its weights make no use.
 
@@ -93,6 +96,8 @@ def from_diffusers_config(content: Mapping[str, Any]) -> KLConfig | DiscreteConf
         coder, decoder = asymmetric_coders(values)
         channels = values.integer("latent_channels")
         return KLConfig(coder=coder, decoder=decoder, latent_channels=channels)
+    if name == "AutoencoderTiny":
+        return TinyConfig.from_diffusers(image_channels(values), values)
     family = DiscreteConfig if name == "VQModel" else KLConfig
     return family.from_diffusers(mirrored_coder(values), values)
 

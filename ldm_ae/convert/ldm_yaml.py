@@ -12,6 +12,7 @@ from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.errors import UserError
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.tiny import TinyConfig
 
 _RESOLUTION = 256  # that attention is counted from where a YAML does not say
 # What nobody trained with, and this package does not compute; the value that each must have.
@@ -24,23 +25,23 @@ _MUST_BE = {
 }
 
 
-def to_ldm_yaml(config: KLConfig | DiscreteConfig, scaling: LatentScaling) -> str:
+def to_ldm_yaml(config: KLConfig | DiscreteConfig | TinyConfig, scaling: LatentScaling) -> str:
     """What LDM builds the model from; sgm's class where there are no quant convs.
 
     `scale_factor`, and `shift_factor` if there is one, stand beside `model`, since the first
     stage's class does not take them. Raises UserError for a model or a scaling that they cannot
     hold.
     """
+    if isinstance(config, TinyConfig) or config.decoder is not None:
+        raise UserError(
+            "LDM's decoders mirror their encoders, so that its format cannot hold this"
+            f" {config.diffusers_class}; keep the diffusers folder"
+        )
     coder = config.coder
     if scaling.latents_std is not None:
         raise UserError(
             "latents_mean and latents_std: LDM has one factor for all channels; keep the diffusers"
             " folder"
-        )
-    if config.decoder is not None:
-        raise UserError(
-            "model.decoder: LDM's decoder mirrors the encoder, so that its format cannot hold this"
-            " model; keep the diffusers folder"
         )
     if coder.norm_groups != 32:
         raise UserError(

@@ -66,4 +66,6 @@ def config_of(source: Path, shapes: Shapes) -> KLConfig | DiscreteConfig:
             "use_quant_conv": "quant_conv.weight" in shapes,
             "use_post_quant_conv": "post_quant_conv.weight" in shapes,
         }
-    return from_diffusers_config(content)
+    found = from_diffusers_config(content)
+    assert isinstance(found, (KLConfig, DiscreteConfig))
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ldm_ae.convert.diffusers_config import LatentScaling, from_diffusers_config
+from ldm_ae.convert.diffusers_config import DEFAULTS, LatentScaling, from_diffusers_config
 from ldm_ae.convert.load import Stored, build_stored, load, model_place, read_config
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder, at_least_fp32
@@ -147,7 +147,7 @@ def load_any(
     UserError as both."""
     place = model_place(source, subfolder)
     name = None if place.is_file() else read_config(place).get("_class_name")
-    if not isinstance(name, str) or name in ("AutoencoderKL", "VQModel"):
+    if not isinstance(name, str) or name in DEFAULTS:
         return load(place, variant=variant, device=device)
     network: Any = _class(name)
     try:

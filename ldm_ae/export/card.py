@@ -42,7 +42,7 @@ In `ldm_ae`, without diffusers:
 import ldm_ae
 
 model = ldm_ae.load("path/to/this/folder")
-latents = model.encode(images)  # {encoded}, unscaled
+latents = model.encode(images)  # {encoded}
 images = model.decode(latents)  # nominally in [-1, 1], not clamped
 ```
 
@@ -74,6 +74,12 @@ _SHIFT = """\
 `(latents - shift_factor) * scaling_factor`. Those of SD 1, 2 and XL, PixArt and DiT ignore it and
 use `scaling_factor` alone.
 """
+
+
+_ENCODED = {
+    "VQModel": "before quantisation, unscaled",
+    "AutoencoderTiny": "in the scaled latents of what it imitates",
+}
 
 
 def few_images(statistics: LatentStatistics) -> str:
@@ -111,7 +117,7 @@ def model_card(
         diffusers=version("diffusers"),
         argument="vqvae" if quantised else "vae",
         pipelines="LDMPipeline" if quantised else "StableDiffusionPipeline or DiTPipeline",
-        encoded="before quantisation" if quantised else "the posterior's mode",
+        encoded=_ENCODED.get(class_name, "the posterior's mode, unscaled"),
         scaled=_scaled(scaling),
         shift=_SHIFT if scaling.shift_factor else "",
         per_channel=_PER_CHANNEL if scaling.latents_std is not None else "",

@@ -135,7 +135,7 @@ class Objective:
             )
         if name == "bpp":  # for the logs
             return 0.0
-        if name == "prior":
+        if name in ("prior", "latents"):
             return 1.0
         return config.codebook_weight
 

@@ -14,6 +14,7 @@ from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rows import Rows, TensorRows
 from ldm_ae.models.settings import ModelSettings
+from ldm_ae.models.tiny_coders import TinyCoder
 from ldm_ae.quantizers.base import Quantizer
 
 
@@ -30,6 +31,8 @@ class Autoencoder(nn.Module):
     loss over an image (as a likelihood) or takes a mean, and how diffusers' class is made of it.
     """
 
+    encoder: Encoder | TinyCoder
+    decoder: Decoder | TinyCoder
     title: str
     latent_protocol: ClassVar[str]
     loss_is_summed: bool = True
@@ -89,9 +92,15 @@ class Autoencoder(nn.Module):
                 f" downsampling factor {factor}: pad it, or call reconstruct(), which does"
             )
         if max_memory is not None:
-            return strips.through(self.encoder, images, max_memory, after=self._to_features)
+            return strips.through(
+                self.encoder, images, max_memory, self._to_encoder, self._to_features
+            )
         assert isinstance(images, Tensor), "rows are read with max_memory alone"
-        return self._to_features(self.encoder(images))
+        return self._to_features(self.encoder(self._to_encoder(images)))
+
+    # What is done to each pixel or position alone, before and after the coders.
+    def _to_encoder(self, images: Tensor) -> Tensor:
+        return images
 
     def _to_features(self, hidden: Tensor) -> Tensor:
         hidden = at_least_fp32(hidden)
@@ -100,13 +109,14 @@ class Autoencoder(nn.Module):
     def _from_codes(self, codes: Tensor) -> Tensor:
         return codes if self.post_quant_conv is None else self.post_quant_conv(codes)
 
+    def _to_images(self, raw: Tensor) -> Tensor:
+        return at_least_fp32(raw)
+
     def decode_codes(self, codes: Tensor, max_memory: int | str | None = None) -> Tensor:
         """What the decoder takes (latents, or codes after quantisation) -> its raw output."""
         if max_memory is None:
-            return at_least_fp32(self.decoder(self._from_codes(codes)))
-        return strips.through(
-            self.decoder, codes, max_memory, before=self._from_codes, after=at_least_fp32
-        )
+            return self._to_images(self.decoder(self._from_codes(codes)))
+        return strips.through(self.decoder, codes, max_memory, self._from_codes, self._to_images)
 
     def decode_codes_in_strips(
         self, codes: Tensor, max_memory: int | str
@@ -116,7 +126,7 @@ class Autoencoder(nn.Module):
         for top, rows in strips.strips_through(
             self.decoder, TensorRows(codes), max_memory, self._from_codes
         ):
-            yield top, at_least_fp32(rows)
+            yield top, self._to_images(rows)
 
     def encode(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
         """Images -> unscaled latents, deterministic.

@@ -29,6 +29,9 @@ class ResnetBlock(nn.Module):
             nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
         )
 
+    def convolutions(self) -> list[nn.Conv2d]:
+        return [self.conv1, self.conv2]
+
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(self.norm1(x))
         hidden = self.conv2(self.norm2(hidden))

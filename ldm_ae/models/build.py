@@ -8,13 +8,15 @@ from ldm_ae.models.discrete import DiscreteAutoencoder, DiscreteConfig
 from ldm_ae.models.kl import KLAutoencoder, KLConfig
 from ldm_ae.models.plain import PlainAutoencoder, PlainConfig
 from ldm_ae.models.settings import ModelSettings
+from ldm_ae.models.tiny import TinyAutoencoder, TinyConfig
 
-ModelConfig = Annotated[KLConfig | PlainConfig | DiscreteConfig, TAGGED_BY_KIND]
+ModelConfig = Annotated[KLConfig | PlainConfig | DiscreteConfig | TinyConfig, TAGGED_BY_KIND]
 
 MODELS: dict[type[ModelSettings], type[Autoencoder]] = {
     KLConfig: KLAutoencoder,
     PlainConfig: PlainAutoencoder,
     DiscreteConfig: DiscreteAutoencoder,
+    TinyConfig: TinyAutoencoder,
 }
 
 

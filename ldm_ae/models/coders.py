@@ -77,7 +77,7 @@ class DecoderConfig:
 
     channels: width of each resolution, finest first, as many as the encoder's.
     num_res_blocks: the decoder has one more at each resolution; 0 is the shallowest.
-    attention_factors, mid_attention: as of `CoderConfig`, which the rest is taken from.
+    attention_factors, mid_attention: as of `model.coder`, which the rest is taken from.
     """
 
     channels: tuple[Width, ...]

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def narrowed(wide: Mapping[str, Tensor], fresh: Mapping[str, Tensor], groups: int) -> dict[str, Tensor]:
+def narrowed(
+    wide: Mapping[str, Tensor], fresh: Mapping[str, Tensor], groups: int
+) -> dict[str, Tensor]:
     """The weights `fresh`, each with the values of its namesake in `wide` as far as it has room.
 
     Of each of a norm's `groups` the first channels are taken, the same in every layer, so that

@@ -14,13 +14,24 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a teacher makes of images, (B, c, H/f, W/f) each, in its scaled latents.
+
+    mode: what an encoder is to make of them. latents: what a decoder is to make them of.
+    """
+
+    mode: Tensor
+    latents: Tensor
+
+
+@dataclass(frozen=True)
 class Reconstruction:
     """One training pass.
 
     images: (B, C, H, W), the decoder's output, nominally in [-1, 1], not clamped.
     latents: (B, c, H/f, W/f), unscaled; what was decoded (sampled) or what was quantised.
-    penalties: scalar terms by name (`kl`, `codebook`, `commitment`, `kl_uniform`), means per
-        element of the latent, in fp32; the objective weighs them.
+    penalties: scalar terms by name (`kl`, `codebook`, `commitment`, `kl_uniform`, `latents`), means
+        per element of the latent, in fp32; the objective weighs them.
     indices: int64 (B, H/f, W/f) for the families with a codebook, else None.
     log_scale: (B, C, H, W) log b of a logit-Laplace likelihood, else None.
     """

@@ -31,6 +31,24 @@ class ModelSettings:
     variant: str | None = None
 
     @property
+    def downsampling_factor(self) -> int:
+        return self.coder.downsampling_factor
+
+    @property
+    def image_channels(self) -> int:
+        return self.coder.image_channels
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the encoder's resolutions, finest first."""
+        return self.coder.channels
+
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Of the decoder's resolutions, finest first."""
+        return self.widths if self.decoder is None else self.decoder.channels
+
+    @property
     def code_dim(self) -> int:
         """Channels of what the decoder is given."""
         return self.latent_channels
@@ -65,6 +83,15 @@ class DiffusersConfig(dict[str, Any]):
         if not (is_integer and at_least <= value <= at_most):
             raise self.unsupported(key, f"an integer from {at_least} to {at_most} is")
         return int(value)
+
+    def integers(
+        self, key: str, most: int, at_most: int = MAX_CHANNELS, at_least: int = 1
+    ) -> tuple[int, ...]:
+        """1 to `most` of them. Raises UserError for anything else."""
+        values = self[key]
+        if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= most:
+            raise self.unsupported(key, f"a list of 1 to {most} integers is")
+        return tuple(DiffusersConfig({key: v}).integer(key, at_most, at_least) for v in values)
 
     def boolean(self, key: str) -> bool:
         """Raises UserError for anything else than true and false."""

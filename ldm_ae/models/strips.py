@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_ae.errors import UserError
-from ldm_ae.models.blocks import AttentionBlock, Downsample, ResnetBlock, Upsample
+from ldm_ae.models.blocks import AttentionBlock, ResnetBlock
 from ldm_ae.models.coders import Decoder, Encoder
 from ldm_ae.models.memory import Workspace, in_units, num_bytes
-from ldm_ae.models.norm import NormSiLU
+from ldm_ae.models.row_layers import SAME, Form, Pointwise, convolution, normalised, resampling
 from ldm_ae.models.rows import Activation, Rows, TensorRows
-from ldm_ae.models.upsampling import upsampling_kernel
+from ldm_ae.models.tiny_coders import TinyBlock, TinyCoder
 
 MAX_ATTENTION_SECONDS = 3600.0
 _QUICK_OPERATIONS = 1e13  # no device is timed for fewer
@@ -33,22 +32,8 @@ _CPU_STRIP, _OTHER_STRIP = 4 << 20, 128 << 20
 _LEAST_ROWS = 8  # of a strip, where memory allows: fewer have their halo computed too often
 _STRIPS_AT_ONCE = 16  # input, normalised, output, residual, and what convolutions take inside
 
+Coder = Encoder | Decoder | TinyCoder
 Strips = Iterable[tuple[int, Tensor]]  # first row, (1, C, k, W), from top to bottom
-Pointwise = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class _Form:
-    """What a convolution makes of rows: for each `given` of them it takes `taken`, and looks so
-    far beyond."""
-
-    taken: int
-    given: int
-    above: int
-    below: int
-
-
-_SAME, _HALVED, _DOUBLED = _Form(1, 1, 1, 1), _Form(2, 1, 0, 1), _Form(1, 2, 1, 1)
 
 
 def _as_it_is(rows: Tensor) -> Tensor:
@@ -57,7 +42,7 @@ def _as_it_is(rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def through(
-    coder: Encoder | Decoder,
+    coder: Coder,
     images: Tensor | Rows,
     max_memory: int | str,
     before: Pointwise = _as_it_is,
@@ -82,25 +67,29 @@ def through(
 
 @torch.no_grad()
 def strips_through(
-    coder: Encoder | Decoder, source: Rows, max_memory: int | str, before: Pointwise
+    coder: Coder, source: Rows, max_memory: int | str, before: Pointwise
 ) -> Generator[tuple[int, Tensor]]:
     """coder(before(source)) from top to bottom, as (first row, rows (1, C, k, W))."""
     walk = _Walk(coder, source, num_bytes(max_memory))
     with walk.space:
-        x = walk.stored(walk.convolved(source, coder.conv_in, _SAME, before), source.shape[2])
+        x = walk.stored(walk.convolved(source, coder.conv_in, SAME, before), source.shape[2])
         for layer in _layers(coder):
             x = walk.layer(layer, x)
-        yield from walk.convolved(x, coder.conv_out, _SAME, _normalised(coder.conv_norm_out, x))
+        last = _as_it_is if isinstance(coder, TinyCoder) else normalised(coder.conv_norm_out, x)
+        yield from walk.convolved(x, coder.conv_out, SAME, last)
 
 
-def _layers(coder: Encoder | Decoder) -> Iterator[nn.Module]:
+def _layers(coder: Coder) -> Iterator[nn.Module]:
+    """Between the first convolution and what the last one is given."""
+    if isinstance(coder, TinyCoder):
+        return coder.between()
     return (layer for block in coder.blocks() for layer in block.layers())
 
 
 class _Walk:
     """One image on its way through a coder."""
 
-    def __init__(self, coder: Encoder | Decoder, source: Rows, limit: int) -> None:
+    def __init__(self, coder: Coder, source: Rows, limit: int) -> None:
         """Raises UserError where that takes too much memory or too much time."""
         weight = coder.conv_in.weight
         self._value_bytes = torch.promote_types(weight.dtype, torch.float32).itemsize
@@ -121,24 +110,22 @@ class _Walk:
         self._strip = max(strip, min(_LEAST_ROWS * widest, left // 2), widest)
         self.space = Workspace(limit - keys - _STRIPS_AT_ONCE * self._strip, weight.device)
 
-    def _plan(
-        self, coder: Encoder | Decoder, source: Rows
-    ) -> tuple[int, list[tuple[AttentionBlock, int]]]:
+    def _plan(self, coder: Coder, source: Rows) -> tuple[int, list[tuple[AttentionBlock, int]]]:
         """Bytes of the least strip of the widest layer, and attention with its positions."""
         _, _, height, width = source.shape
-        found, attended = [self._unit(coder.conv_in, _SAME, width)], []
+        found, attended = [self._unit(coder.conv_in, SAME, width)], []
         for layer in _layers(coder):
             if isinstance(layer, AttentionBlock):
                 attended.append((layer, height * width))
-            elif isinstance(layer, ResnetBlock):
-                found += [self._unit(conv, _SAME, width) for conv in (layer.conv1, layer.conv2)]
-            else:
-                form = _resampling(layer)
-                found.append(self._unit(layer.conv, form, width))  # type: ignore[arg-type]
+            elif isinstance(layer, (ResnetBlock, TinyBlock)):
+                found += [self._unit(conv, SAME, width) for conv in layer.convolutions()]
+            elif not isinstance(layer, nn.ReLU):
+                form, conv = resampling(layer)
+                found.append(self._unit(conv, form, width))
                 height, width = (size * form.given // form.taken for size in (height, width))
-        return max(*found, self._unit(coder.conv_out, _SAME, width)), attended
+        return max(*found, self._unit(coder.conv_out, SAME, width)), attended
 
-    def _unit(self, layer: nn.Conv2d, form: _Form, width: int) -> int:
+    def _unit(self, layer: nn.Conv2d, form: Form, width: int) -> int:
         taken = form.taken * layer.in_channels * width
         given = form.given * layer.out_channels * width * form.given // form.taken
         return max(taken, given) * self._value_bytes
@@ -148,8 +135,11 @@ class _Walk:
             return self._resnet(layer, x)
         if isinstance(layer, AttentionBlock):
             return self._attention(layer, x)
-        form, conv = _resampling(layer), layer.conv
-        assert isinstance(conv, nn.Conv2d)
+        if isinstance(layer, TinyBlock):
+            return self._tiny(layer, x)
+        if isinstance(layer, nn.ReLU):
+            return self.stored(self._rectified(x), x.shape[2], over=x)
+        form, conv = resampling(layer)
         height = x.shape[2] * form.given // form.taken
         y = self.stored(self.convolved(x, conv, form), height)
         self.space.release(x.storage)
@@ -158,12 +148,12 @@ class _Walk:
     def _resnet(self, block: ResnetBlock, x: Activation) -> Activation:
         height = x.shape[2]
         hidden = self.stored(
-            self.convolved(x, block.conv1, _SAME, _normalised(block.norm1, x)), height
+            self.convolved(x, block.conv1, SAME, normalised(block.norm1, x)), height
         )
 
         def added() -> Strips:
-            norm = _normalised(block.norm2, hidden)
-            for top, rows in self.convolved(hidden, block.conv2, _SAME, norm):
+            norm = normalised(block.norm2, hidden)
+            for top, rows in self.convolved(hidden, block.conv2, SAME, norm):
                 before = x.read(top, top + rows.shape[2])
                 if block.conv_shortcut is not None:
                     before = block.conv_shortcut(before)
@@ -173,9 +163,30 @@ class _Walk:
         self.space.release(hidden.storage)
         return y
 
+    def _tiny(self, block: TinyBlock, x: Activation) -> Activation:
+        height = x.shape[2]
+        first, second, third = block.convolutions()
+        one = self.stored(self.convolved(x, first, SAME), height)
+        two = self.stored(self.convolved(one, second, SAME, F.relu), height)
+        self.space.release(one.storage)
+
+        def added() -> Strips:
+            for top, rows in self.convolved(two, third, SAME, F.relu):
+                yield top, rows.add_(x.read(top, top + rows.shape[2])).relu_()
+
+        y = self.stored(added(), height, over=x)
+        self.space.release(two.storage)
+        return y
+
+    def _rectified(self, x: Activation) -> Strips:
+        _, channels, height, width = x.shape
+        step = max(1, self._strip // (channels * width * self._value_bytes))
+        for top in range(0, height, step):
+            yield top, F.relu(x.read(top, min(top + step, height)))
+
     def _attention(self, block: AttentionBlock, x: Activation) -> Activation:
         _, channels, height, width = x.shape
-        norm = _normalised(block.group_norm, x)
+        norm = normalised(block.group_norm, x)
         step = max(1, self._strip // (channels * width * self._value_bytes))
         strips = [(top, min(top + step, height)) for top in range(0, height, step)]
 
@@ -201,11 +212,11 @@ class _Walk:
         return self.stored(attended(), height, over=x)
 
     def convolved(
-        self, x: Rows, layer: nn.Conv2d, form: _Form, before: Pointwise = _as_it_is
+        self, x: Rows, layer: nn.Conv2d, form: Form, before: Pointwise = _as_it_is
     ) -> Strips:
         """layer(before(x)), with the resampling of its form."""
         _, _, height, width = x.shape
-        convolve = _convolution(layer, form)
+        convolve = convolution(layer, form)
         units = height // form.taken
         step = max(1, self._strip // self._unit(layer, form, width))
         for first in range(0, units, step):
@@ -235,36 +246,6 @@ class _Walk:
         if over is not None and stored.storage is not over.storage:
             self.space.release(over.storage)
         return stored
-
-
-def _resampling(layer: nn.Module) -> _Form:
-    assert isinstance(layer, (Downsample, Upsample)), f"no strips for {type(layer).__name__}"
-    return _HALVED if isinstance(layer, Downsample) else _DOUBLED
-
-
-def _convolution(layer: nn.Conv2d, form: _Form) -> Pointwise:
-    """The layer on rows that have their halo above and below."""
-    weight, bias = layer.weight, layer.bias
-    if form is _DOUBLED:
-        kernel = upsampling_kernel(weight)
-        return lambda x: F.conv_transpose2d(x, kernel, bias, stride=2, padding=(3, 1))
-    if form is _HALVED:
-        return lambda x: F.conv2d(F.pad(x, (0, 1)), weight, bias, stride=2)
-    return lambda x: F.conv2d(x, weight, bias, padding=(0, 1))
-
-
-def _normalised(norm: nn.GroupNorm, x: Activation) -> Pointwise:
-    """The norm with the statistics of the whole of x, and SiLU where it has one."""
-    weight = norm.weight.to(torch.promote_types(norm.weight.dtype, torch.float32))
-    moments = (part.to(weight) for part in x.moments.of_groups(norm.num_groups))
-    mean, variance = moments
-    bias, eps, activated = norm.bias.to(weight), norm.eps, isinstance(norm, NormSiLU)
-
-    def normalise(rows: Tensor) -> Tensor:
-        rows = F.batch_norm(rows, mean, variance, weight, bias, eps=eps)
-        return F.silu(rows, inplace=True) if activated else rows
-
-    return normalise
 
 
 def _require_time(attended: list[tuple[AttentionBlock, int]], like: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch.amp import custom_fwd
 from torch.autograd.function import once_differentiable
 
 
-def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def upsampled_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """conv(repeat(x), weight, bias) to rounding: (B, in, h, w) -> (B, out, 2h, 2w).
 
     weight: (out, in, 3, 3), padded by 1. The gradient can be taken once.
@@ -34,18 +34,20 @@ class _Transposed(torch.autograd.Function):
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # under autocast only
-    def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, kernel)
         return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
         twice, once, none = [2, 2], [1, 1], [0, 0]
         grad_x, grad_kernel, _ = torch.ops.aten.convolution_backward(
             grad, x, kernel, None, twice, once, once, True, none, 1, wanted
         )
+        if not ctx.needs_input_grad[2]:
+            return grad_x, grad_kernel, None
         sums = grad.sum((2, 3), dtype=torch.promote_types(grad.dtype, torch.float32))
         return grad_x, grad_kernel, sums.sum(0)

@@ -13,7 +13,7 @@ from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.losses.views import smallest_image
 from ldm_ae.train.config import Experiment, TrainConfig
 from ldm_ae.train.ema import WeightAverage
-from ldm_ae.train.initial import initial_model
+from ldm_ae.train.initial import initial_model, teacher_of
 from ldm_ae.train.kernels import use_kernels
 from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.non_finite import Guard
@@ -52,7 +52,8 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     config, loss = experiment.train, experiment.loss
     torch.manual_seed(config.seed)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
-    generator = Generator(initial_model(experiment), loss).to(accelerator.device)
+    model = initial_model(experiment)
+    generator = Generator(model, loss, teacher_of(experiment)).to(accelerator.device)
     use_kernels(generator.autoencoder, config.kernels)
     average = WeightAverage(generator.autoencoder, config.ema_decay)
     trained = _prepared(accelerator, generator, _optimizer(generator, config))

@@ -12,6 +12,9 @@ from ldm_ae.metrics.frechet import FrechetConfig
 from ldm_ae.metrics.table import METRICS, OF_NETWORK, QUICK, require_metric
 from ldm_ae.models.build import ModelConfig
 from ldm_ae.models.discrete import current_section
+from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.plain import PlainConfig
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.train.non_finite import NonFinitePolicy
 
 LearningRateSchedule = Literal["constant", "cosine"]
@@ -154,16 +157,17 @@ class Experiment:
         return {"data": {}, **content, "model": current_section(content.get("model"))}
 
     def __post_init__(self) -> None:
-        factor = self.model.coder.downsampling_factor
+        factor = self.model.downsampling_factor
         if self.data.size % factor:
             raise UserError(
                 f"data.size={self.data.size} is not divisible by the model's downsampling factor"
                 f" {factor}: use {self.data.size // factor * factor or factor}"
             )
-        if self.data.channels != self.model.coder.image_channels:
+        if self.data.channels != self.model.image_channels:
+            key = "image_channels" if isinstance(self.model, TinyConfig) else "coder.image_channels"
             raise UserError(
-                f"data.channels={self.data.channels} but model.coder.image_channels="
-                f"{self.model.coder.image_channels}: make them equal"
+                f"data.channels={self.data.channels} but model.{key}="
+                f"{self.model.image_channels}: make them equal"
             )
         adversarial = self.loss.adversarial
         if adversarial.weight > 0:
@@ -191,7 +195,8 @@ class Experiment:
 
     def _require_family(self) -> None:
         frozen = self.train.freeze_encoder
-        if frozen and (self.model.init_from is None or self.model.codebook is not None):
+        can_freeze = isinstance(self.model, (KLConfig, PlainConfig)) and self.model.init_from
+        if frozen and not can_freeze:
             raise UserError(
                 "train.freeze_encoder=true needs model.init_from, the AutoencoderKL (model.kind=kl"
                 " or plain) whose decoder is to be trained"

@@ -25,6 +25,7 @@ from ldm_ae.metrics.panel import evaluate, mean_scores, open_panel
 from ldm_ae.metrics.table import METRICS
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.train.checkpoint import read_progress
 from ldm_ae.train.checkpoint_folders import find_checkpoint
 from ldm_ae.train.config import Experiment
@@ -164,6 +165,8 @@ def _origin(experiment: Experiment) -> dict[str, str]:
     model = experiment.model
     if model.init_from is None:
         return {}
+    if isinstance(model, TinyConfig):
+        return {"imitates": Path(model.init_from).name}
     trained = "the decoder alone" if experiment.train.freeze_encoder else "all weights"
     return {"started from": Path(model.init_from).name, "trained": trained}
 

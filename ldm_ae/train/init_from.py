@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.convert.load import find, load
 from ldm_ae.errors import UserError
+from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.settings import ModelSettings
 
 
@@ -30,10 +29,10 @@ def read_pretrained_config(source: str) -> PretrainedConfig:
         raise UserError(f"model.init_from={source}: {error}") from error
 
 
-def read_pretrained_weights(source: str, variant: str | None = None) -> dict[str, Tensor]:
-    """The fp32 weights of `source`, whose config `read_pretrained_config` has accepted; variant: as
+def read_pretrained_model(source: str, variant: str | None = None) -> Autoencoder:
+    """`source`, whose config `read_pretrained_config` has accepted, in fp32; variant: as
     `ldm_ae.load` has it."""
     try:
-        return load(source, variant=variant).state_dict()
+        return load(source, variant=variant)
     except UserError as error:
         raise UserError(f"model.init_from={source}: {error}") from error

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae import config
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.discrete import DiscreteConfig, current_section
-from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.kl import KLAutoencoder, KLConfig
 from ldm_ae.models.settings import ModelSettings
+from ldm_ae.models.teacher import Teacher
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
+from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_model
 
 
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
@@ -32,12 +35,23 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         return config.build(Experiment, content, f"config {path}")
     pretrained = read_pretrained_config(source)
     kind, has_codebook = given.get("kind"), pretrained.model.codebook is not None
+    if isinstance(pretrained.model, TinyConfig):
+        raise UserError(
+            f"model.init_from={source} is an AutoencoderTiny: name the AutoencoderKL that it"
+            " imitates"
+        )
     if has_codebook and kind not in (None, DiscreteConfig.kind):
         raise UserError(
             f"model.kind={kind} with model.init_from={source}, which is of kind"
             f" {pretrained.model.kind}: leave model.kind out, or name another model"
         )
     defaults = _defaults(pretrained.model)
+    if kind == TinyConfig.kind:
+        shape = {"image_channels", "latent_channels"}
+        content["model"] = {**{key: getattr(pretrained.model, key) for key in shape}, **given}
+        experiment = config.build(Experiment, content, f"config {path}")
+        # Its latents are the teacher's as pipelines have them.
+        return replace(experiment, scaling=experiment.scaling or LatentScaling(1.0))
     if kind == DiscreteConfig.kind:
         defaults.pop("quant_conv", None)  # such a model always has it
     if kind == KLConfig.kind and pretrained.model.decoder is not None:
@@ -75,9 +89,10 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     """
     settings = experiment.model
     model = build_model(settings)
-    if settings.init_from is not None:
+    if settings.init_from is not None and not isinstance(settings, TinyConfig):
         _require_same_shape(settings, settings.init_from)
-        model.load_pretrained(read_pretrained_weights(settings.init_from, settings.variant))
+        pretrained = read_pretrained_model(settings.init_from, settings.variant)
+        model.load_pretrained(pretrained.state_dict())
     if experiment.train.freeze_encoder:
         if experiment.scaling is None:
             raise UserError(
@@ -97,6 +112,8 @@ def about_latents(experiment: Experiment) -> str | None:
     source = experiment.model.init_from
     if source is None or experiment.train.freeze_encoder:
         return None
+    if isinstance(experiment.model, TinyConfig):  # a teacher, whose latents stay
+        return None
     scaling = read_pretrained_config(source).scaling
     if scaling is None or experiment.model.codebook is not None:
         return None
@@ -106,6 +123,23 @@ def about_latents(experiment: Experiment) -> str | None:
         f" scaling_factor {scaling.scaling_factor:.5g} {kept}. A diffusion model trained on its"
         " latents needs train.freeze_encoder=true"
     )
+
+
+def teacher_of(experiment: Experiment) -> Teacher | None:
+    """Of a model that imitates another one. Raises UserError for one of another shape."""
+    settings, source = experiment.model, experiment.model.init_from
+    if not isinstance(settings, TinyConfig) or source is None:
+        return None
+    model = read_pretrained_model(source, settings.variant)
+    for key in ("image_channels", "latent_channels", "downsampling_factor"):
+        ours, theirs = getattr(settings, key), getattr(model, key)
+        if ours != theirs:
+            hint = ": list more or fewer blocks" if key == "downsampling_factor" else ""
+            raise UserError(
+                f"model.init_from={source} has {theirs} as its {key}, this model {ours}{hint}"
+            )
+    assert isinstance(model, KLAutoencoder)
+    return Teacher(model)
 
 
 def _require_same_shape(given: ModelSettings, source: str) -> None:

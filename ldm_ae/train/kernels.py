@@ -64,7 +64,7 @@ def use_kernels(model: Autoencoder, kernels: str) -> None:
 def fast_ratio(experiment: Experiment) -> float:
     """Time with fast kernels over time with plain ones, of the autoencoder's forward and backward
     pass on small images in the run's precision, on one thread. Takes about two seconds."""
-    factor, side = experiment.model.coder.downsampling_factor, experiment.data.size
+    factor, side = experiment.model.downsampling_factor, experiment.data.size
     while side > _SIDE and side % (2 * factor) == 0:
         side //= 2
     batch = min(experiment.train.batch_size, 8)

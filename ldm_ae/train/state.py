@@ -15,6 +15,7 @@ from ldm_ae.losses.objective import LossConfig, Objective
 from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.outputs import Reconstruction
+from ldm_ae.models.teacher import Teacher
 from ldm_ae.train.config import TrainConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.non_finite import Guard
@@ -23,17 +24,21 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Generator(nn.Module):
-    """What one optimizer and the ranks share: the autoencoder and the likelihood's variance."""
+    """What one optimizer and the ranks share: the autoencoder and the likelihood's variance.
+    teacher: what it learns from, if there is one; frozen, and in no checkpoint."""
 
-    def __init__(self, autoencoder: Autoencoder, loss: LossConfig) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, loss: LossConfig, teacher: Teacher | None = None
+    ) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.teacher = autoencoder, teacher
         self.log_variance = nn.Parameter(
             torch.tensor(loss.log_variance_init), requires_grad=loss.learn_log_variance
         )
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
-        output: Reconstruction = self.autoencoder(images, keys)
+        lesson = () if self.teacher is None else (self.teacher(images, keys),)
+        output: Reconstruction = self.autoencoder(images, keys, *lesson)
         return output
 
 

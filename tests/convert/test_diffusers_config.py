@@ -49,12 +49,12 @@ def test_missing_keys_mean_diffusers_defaults():
 @pytest.mark.parametrize(
     ("base", "change", "named"),
     [
-        (SD1, {"_class_name": "AutoencoderTiny"}, "_class_name=AutoencoderTiny"),
+        (SD1, {"_class_name": "AutoencoderDC"}, "_class_name=AutoencoderDC"),
         (SD1, {"act_fn": "mish"}, "act_fn=mish"),
         (SD1, {"out_channels": 6}, "out_channels=6"),
         (SD1, {"use_post_quant_conv": False}, "use_post_quant_conv=False"),
         (SD1, {"down_block_types": ["AttnDownEncoderBlock2D"] * 4}, "same resolutions"),
-        (SD1, {"down_block_types": ["DownEncoderBlock2D"] * 3}, "one for each of the 4"),
+        (SD1, {"down_block_types": ["DownEncoderBlock2D"] * 3}, "one for each of the 4 widths"),
         (SD1, {"up_block_types": ["CrossAttnUpBlock2D"] * 4}, "up_block_types"),
         (SD1, {"layers_per_block": 10**9}, "layers_per_block=1000000000"),
         (SD1, {"latent_channels": "4"}, "latent_channels=4"),

@@ -1,6 +1,7 @@
 """Exports inside real diffusers pipelines, with tiny denoisers that have random weights: each is
 saved with another autoencoder and opened with the export in its place."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 import ldm_ae
+from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.export.export import export
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, DecoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.quantizers.vq import VQConfig
 
 # f8, as every public Stable Diffusion has it; latents of 8 x 8 for 64 px.
@@ -228,7 +231,8 @@ def opened(case, folder, tmp_path):
     absent = dict.fromkeys(case.absent)
     safety = {"requires_safety_checker": False} if "safety_checker" in absent else {}
     cls(**case.parts(other), **absent, **safety).save_pretrained(tmp_path / "pipeline")
-    vae = autoencoder(case).from_pretrained(folder)
+    name = json.loads((folder / "config.json").read_text())["_class_name"]
+    vae = getattr(diffusers, name).from_pretrained(folder)
     pipe = cls.from_pretrained(tmp_path / "pipeline", **{slot: vae}, **absent)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -281,11 +285,37 @@ def test_pipelines_decode_what_our_model_does(name, measured, folder_for, tmp_pa
     model = ldm_ae.load(folder)
     assert model.scaling_factor != pytest.approx(1, rel=0.05)
     assert (abs(model.shift_factor) > 0.1) == measured
+    check_image(case, folder, measured, tmp_path, monkeypatch)
+
+
+SMALL = {
+    "AsymmetricAutoencoderKL": KLConfig(coder=CODER, decoder=DecoderConfig((4, 8, 8, 8))),
+    "AutoencoderTiny": TinyConfig(encoder_width=6, decoder_width=5),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_decoders(name, make_model, images, tmp_path, monkeypatch):
+    folder = export(
+        make_model(SMALL[name]),
+        tmp_path / "export",
+        batches=[images],
+        sample_size=SIDE,
+        resolved_config="",
+        card={},
+        scaling=LatentScaling(1.0 if name == "AutoencoderTiny" else 0.3),
+    )
+    check_image(CASES["sd1"], folder, False, tmp_path, monkeypatch)
+
+
+def check_image(case, folder, measured, tmp_path, monkeypatch):
+    """It is what our own class decodes from the latents that the pipeline ends with."""
+    model = ldm_ae.load(folder)
     pipe = opened(case, folder, tmp_path)
     denoised = last_latents(pipe, monkeypatch)
     image = generate(case, pipe)
     latents = denoised[-1][:1]
-    if name == "flux":
+    if case.pipeline == "FluxPipeline":
         latents = pipe._unpack_latents(latents, SIDE, SIDE, pipe.vae_scale_factor)
     latents = latents / model.scaling_factor
     if case.honours == "shift":

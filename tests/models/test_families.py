@@ -7,10 +7,11 @@ import torch
 
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import ModelConfig, build_model
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, DecoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
 from ldm_ae.quantizers.vq import VQConfig
 
@@ -19,6 +20,12 @@ CONFIGS: dict[str, ModelConfig] = {
     "kl": KLConfig(coder=CODER),
     "kl without quant convs": KLConfig(coder=CODER, quant_conv=False),
     "kl of fixed variance": KLConfig(coder=CODER, posterior="fixed", fixed_std=0.5),
+    "kl with a decoder of its own": KLConfig(
+        coder=CODER, decoder=DecoderConfig((4, 8, 8), num_res_blocks=0, mid_attention=True)
+    ),
+    "tiny": TinyConfig(
+        encoder_width=6, encoder_blocks=(1, 0, 2), decoder_width=5, decoder_blocks=(1, 2, 1)
+    ),
     "plain": PlainConfig(coder=CODER),
     "vq": DiscreteConfig(coder=CODER, codebook=VQConfig(size=16, update="gradient")),
     "vq with longer codes": DiscreteConfig(coder=CODER, code_channels=6),
@@ -49,7 +56,14 @@ def test_training_pass_reaches_every_trained_parameter(model: Autoencoder) -> No
     assert untouched == []
 
 
-NOISY = ("kl", "kl without quant convs", "kl of fixed variance", "dvae", "dvae with scale")
+NOISY = (
+    "kl",
+    "kl with a decoder of its own",
+    "kl without quant convs",
+    "kl of fixed variance",
+    "dvae",
+    "dvae with scale",
+)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -88,7 +102,9 @@ def test_reconstruct_repeats_the_edges(model: Autoencoder) -> None:
         assert torch.equal(model.reconstruct(images), whole[..., :13, :10])
 
 
-@pytest.mark.parametrize("name", ["plain", "vq", "vq on the sphere", "dvae", "dvae with scale"])
+@pytest.mark.parametrize(
+    "name", ["plain", "tiny", "vq", "vq on the sphere", "dvae", "dvae with scale"]
+)
 def test_without_noise_training_decodes_what_reconstruct_does(name: str) -> None:
     model = build_model(CONFIGS[name]).double()
     images = torch.rand(2, 3, 16, 16, dtype=torch.float64) * 2 - 1

@@ -10,17 +10,26 @@ from ldm_ae.convert import load
 from ldm_ae.errors import UserError
 from ldm_ae.models import fast
 from ldm_ae.models.build import build_model
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, DecoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.fast import bf16_is_fast, make_fast
 from ldm_ae.models.kl import KLConfig
+from ldm_ae.models.tiny import TinyConfig
 
 GOLDEN = Path(__file__).parents[1] / "codec" / "golden"
 CODER = CoderConfig(3, (8, 16), 1, norm_groups=4)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("config", [KLConfig(coder=CODER), DiscreteConfig(coder=CODER)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        KLConfig(coder=CODER),
+        KLConfig(coder=CODER, decoder=DecoderConfig((4, 8))),
+        TinyConfig(encoder_blocks=(1, 1), decoder_blocks=(1, 1)),
+        DiscreteConfig(coder=CODER),
+    ],
+)
 def test_fast_is_near_the_exact_model(bf16: bool, config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "bf16_is_fast", lambda: bf16)
     torch.manual_seed(0)

@@ -10,12 +10,13 @@ from ldm_ae.errors import UserError
 from ldm_ae.models import memory, strips
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import ModelConfig
-from ldm_ae.models.coders import CoderConfig
+from ldm_ae.models.coders import CoderConfig, DecoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
 from ldm_ae.models.fast import make_fast
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
 from ldm_ae.models.rows import Moments
+from ldm_ae.models.tiny import TinyConfig
 from ldm_ae.quantizers.bsq import BSQConfig
 from ldm_ae.quantizers.fsq import FSQConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
@@ -30,6 +31,12 @@ CONFIGS: dict[str, ModelConfig] = {
     "kl with attention": KLConfig(coder=ATTENTIVE),
     "kl without quant convs": KLConfig(coder=CODER, quant_conv=False),
     "kl of grey": KLConfig(coder=CoderConfig(1, (8, 16), 1, norm_groups=4)),
+    "kl with a decoder of its own": KLConfig(
+        coder=CODER, decoder=DecoderConfig((4, 8, 16), attention_factors=(2,))
+    ),
+    "tiny": TinyConfig(
+        encoder_width=6, encoder_blocks=(1, 0, 2), decoder_width=5, decoder_blocks=(1, 2, 1)
+    ),
     "plain": PlainConfig(coder=CODER),
     "vq": DiscreteConfig(coder=CODER, codebook=VQConfig(size=16)),
     "dvae with scale": DiscreteConfig(

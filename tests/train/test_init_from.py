@@ -8,7 +8,7 @@ import torch
 import ldm_ae
 from ldm_ae.convert.convert import convert
 from ldm_ae.convert.diffusers_config import LatentScaling
-from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_weights
+from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_model
 from ldm_ae.train.initial import initial_model, load_experiment
 
 REST = ["data.path=photos", "train.run_dir=run"]
@@ -34,7 +34,7 @@ def test_a_folder_and_a_pipelines_folder(tmp_path: Path) -> None:
         pretrained = read_pretrained_config(str(source))
         assert pretrained.model.coder.channels == (8, 16)
         assert pretrained.scaling == LatentScaling(0.37, 0.1)
-        weights = read_pretrained_weights(str(source))
+        weights = read_pretrained_model(str(source)).state_dict()
         assert torch.equal(weights["quant_conv.bias"], ldm_ae.load(folder).quant_conv.bias)
 
 
@@ -48,7 +48,7 @@ def test_a_single_file_with_ldms_names(tmp_path: Path) -> None:
     assert told.scaling == LatentScaling(0.37, 0.1)
     (tmp_path / "vae.yaml").unlink()
     assert read_pretrained_config(str(file)).scaling is None
-    weights = read_pretrained_weights(str(file))
+    weights = read_pretrained_model(str(file)).state_dict()
     for name, value in ldm_ae.load(folder).state_dict().items():
         assert torch.equal(weights[name], value)
     frozen = [f"model.init_from={file}", "train.freeze_encoder=true"]

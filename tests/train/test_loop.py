@@ -46,6 +46,11 @@ FAMILIES = {
         " predict_scale: true}",
         "loss.reconstruction=logit_laplace",
     ],
+    "kl with a decoder of its own": ["model.decoder={channels: [4, 8]}"],
+    "tiny": [
+        "model={kind: tiny, latent_channels: 2, encoder_width: 4, encoder_blocks: [1, 1],"
+        " decoder_width: 4, decoder_blocks: [1, 1]}"
+    ],
     "kl with a discriminator": [
         "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8,"
         " discriminator_warmup_steps: 1, ramp_steps: 3, lecam_weight: 0.01}"
