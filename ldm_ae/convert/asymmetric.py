@@ -47,6 +47,12 @@ def fillers(config: KLConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def paints(found: Tensors) -> bool:
+    """Whether the encoder of masks has weights other than 0."""
+    masks = [name for name in found.shapes if name.startswith(_MASKS)]
+    return any(bool(found.value(name).any()) for name in masks)
+
+
 def trimmed(config: KLConfig, found: Tensors) -> KLConfig:
     """The settings less the parts of which these weights make no use."""
     assert config.decoder is not None

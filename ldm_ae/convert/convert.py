@@ -61,6 +61,11 @@ def convert(
     out = Path(out)
     _require_free(out)
     stored = find(source, subfolder, variant)
+    if stored.paints:
+        raise UserError(
+            f"{stored.place} also decodes around masks (decoder.condition_encoder): a copy by this"
+            " package would have lost that; ldm_ae.load opens it for use without a mask"
+        )
     scaling = _scaling(stored, scaling_factor, shift_factor)
     model = build_stored(stored)
     exported = as_diffusers(model, scaling, stored.sample_size)

@@ -39,7 +39,8 @@ class Stored:
     """A model as it lies on the disk.
 
     scaling: None where nothing says it. weights: reads them, of these names and shapes and no
-    others. ldm: the file, if it is one of LDM's or sgm's.
+    others. ldm: the file, if it is one of LDM's or sgm's. paints: it decodes around masks, too,
+    which this package does not.
     """
 
     place: Path
@@ -48,6 +49,7 @@ class Stored:
     weights: Callable[[Shapes], dict[str, Tensor]]
     ldm: single_file.SingleFile | None = None
     sample_size: int = 0
+    paints: bool = False
 
 
 def load(
@@ -130,8 +132,11 @@ def find(source: str | Path, subfolder: str | None = None, variant: str | None =
 
 def _described(place: Path, content: dict[str, Any], tensors: Callable[[], Tensors]) -> Stored:
     config, scaling = from_diffusers_config(content), scaling_of(content)
+    paints = False
     if config.decoder is not None:
-        config = asymmetric.trimmed(config, tensors())  # type: ignore[arg-type]
+        found = tensors()
+        paints = asymmetric.paints(found)
+        config = asymmetric.trimmed(config, found)  # type: ignore[arg-type]
     size = content.get("sample_size")
     return Stored(
         place,
@@ -139,6 +144,7 @@ def _described(place: Path, content: dict[str, Any], tensors: Callable[[], Tenso
         scaling,
         partial(_weights, tensors, config),
         sample_size=size if type(size) is int else 0,
+        paints=paints,
     )
 
 

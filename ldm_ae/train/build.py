@@ -52,9 +52,11 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     config, loss = experiment.train, experiment.loss
     torch.manual_seed(config.seed)
     perceptual = build_perceptual_metric(experiment, accelerator.device)
-    model = initial_model(experiment)
-    generator = Generator(model, loss, teacher_of(experiment)).to(accelerator.device)
-    use_kernels(generator.autoencoder, config.kernels)
+    model, teacher = initial_model(experiment), teacher_of(experiment)
+    generator = Generator(model, loss, teacher).to(accelerator.device)
+    use_kernels(model, config.kernels)
+    if teacher is not None:
+        use_kernels(teacher.model, config.kernels)
     average = WeightAverage(generator.autoencoder, config.ema_decay)
     trained = _prepared(accelerator, generator, _optimizer(generator, config))
     discriminator = None

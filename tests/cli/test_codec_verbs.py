@@ -249,3 +249,15 @@ def test_a_folder_goes_on_where_it_was_left(
     run("compress photos out --model ./kl --skip-existing")
     assert "2 files (1 more were there already)" in capsys.readouterr().out
     assert kept.read_bytes() == b"as it was" and (work / "out" / "more" / "b.lae").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"), [("AsymmetricAutoencoderKL", "64"), ("AutoencoderTiny", "64, 64, 64, 64")]
+)
+def test_info_of_small_decoders(
+    name: str, widths: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], run
+) -> None:
+    (tmp_path / "config.json").write_text(f'{{"_class_name": "{name}"}}')
+    run(f"info {tmp_path}")
+    printed = capsys.readouterr().out.splitlines()
+    assert {f"class: {name}", f"decoder's channels by level: {widths}"} <= set(printed)

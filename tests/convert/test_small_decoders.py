@@ -123,6 +123,8 @@ def test_a_strangers_attention_and_quant_convs_are_kept(tmp_path: Path, images) 
     torch.testing.assert_close(model.encode(images), latents, rtol=1e-5, atol=1e-5)
     decoded = theirs.decode(latents).sample
     torch.testing.assert_close(model.decode(latents), decoded, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="also decodes around masks"):
+        convert(tmp_path, tmp_path / "copy")
     # Without a mask the encoder of masks is not asked.
     torch.nn.init.constant_(theirs.decoder.condition_encoder.layers[0].bias, 100.0)
     assert torch.equal(theirs.decode(latents).sample, decoded)

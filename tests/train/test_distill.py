@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -84,6 +85,9 @@ def test_it_trains_with_a_discriminator_exports_and_loads(
         assert new.reconstruct(images).shape == images.shape
         if config == "distill_decoder":
             assert torch.equal(new.encode(images), old.encode(images))
+    pixels = (images[0].permute(1, 2, 0).numpy() * 127.5 + 127.5).round().astype(np.uint8)
+    codec = ldm_ae.load_codec(export)
+    assert codec.decompress(codec.compress(pixels, quality=30)).shape == pixels.shape
     name = json.loads((export / "config.json").read_text())["_class_name"]
     assert name == experiment.model.diffusers_class in card
 
