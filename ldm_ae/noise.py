@@ -24,6 +24,11 @@ def mix(*values: int) -> int:
     return state >> 1
 
 
+def noise_keys(keys: Tensor, seed: int) -> Tensor:
+    """Keys of images (B,) mixed with a run's seed, int64 (B,)."""
+    return torch.tensor([mix(seed, key) for key in keys.tolist()], dtype=torch.int64)
+
+
 def _generators(keys: Tensor, stream: int, device: torch.device) -> list[torch.Generator]:
     seeds = [mix(key, stream) for key in keys.tolist()]
     return [torch.Generator(device=device).manual_seed(seed) for seed in seeds]

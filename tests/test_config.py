@@ -13,7 +13,7 @@ from ldm_ae.quantizers.gumbel import GumbelConfig
 from ldm_ae.quantizers.vq import VQConfig
 from ldm_ae.train.config import Experiment
 
-CONFIGS = sorted(config.SHIPPED.glob("*.yaml"))
+CONFIGS = sorted(set(config.SHIPPED.glob("*.yaml")) - set(config.SHIPPED.glob("diffusion_*")))
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 OURS = [words for _, words in commands() if words[0] == "ldm-ae"]
-ENCODE = next(words for words in OURS if words[1] == "encode-dataset")
+ENCODE = next(words for page, words in commands() if page == "latent_store.md")
 VERBS = [words for words in OURS if words[1] in RUN_VERBS]
 
 

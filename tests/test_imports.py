@@ -39,6 +39,7 @@ FLOORS = (
     "store",
     "export",
     "train",
+    "diffusion",
     "bench",
     "inspection",
     "cli",
@@ -47,11 +48,13 @@ FLOORS = (
 
 # Which top-level packages only some modules may import.
 ONLY = {
-    "accelerate": ("ldm_ae.train",),
+    "accelerate": ("ldm_ae.train", "ldm_ae.diffusion"),
     "diffusers": (
         "ldm_ae.convert",
         "ldm_ae.export",
         "ldm_ae.train.init_from",
+        "ldm_ae.diffusion",
+        "ldm_ae.bench.generation",
         "ldm_ae.bench.plain_training",
         "ldm_ae.bench.throughput",
         "ldm_ae.bench.tiling",

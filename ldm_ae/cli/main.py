@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "score what a model makes of images",
     "inspect": "a page of numbers and pictures of a model's latent space",
     "encode-dataset": "a data set's latents as shards, for diffusion models",
+    "train-diffusion": "a small denoiser on such shards, and a pipeline that samples",
     "compress": "pictures to .lae files",
     "decompress": ".lae files to pictures",
     "calibrate": "give a model's folder its prior.safetensors",

@@ -74,7 +74,7 @@ class TrainLoader:
             self.rank,
             self.world_size,
         )
-        return self._started(self.views, 2, sampler=_Once(jobs))
+        return self._started(self.views, 2, sampler=Once(jobs))
 
     def _streamed(self, start_position: int) -> Iterator[RawBatch]:
         views = StreamViews(
@@ -96,7 +96,7 @@ class TrainLoader:
             skipped = [line for s in taken for line in s.skipped]
             yield pixels.permute(0, 3, 1, 2), keys, names, skipped, cut
 
-    def _started(self, views: Dataset, ahead: int, sampler: _Once | None = None) -> Iterator[Any]:
+    def _started(self, views: Dataset, ahead: int, sampler: Once | None = None) -> Iterator[Any]:
         """What the views give, in this process or by workers that are started here."""
         workers = self.data.config.num_workers
         loader: DataLoader = DataLoader(
@@ -104,7 +104,7 @@ class TrainLoader:
             batch_size=None,  # the views give whole batches, or single samples of a stream
             sampler=sampler,
             num_workers=workers,
-            collate_fn=_as_is,
+            collate_fn=as_is,
             prefetch_factor=ahead if workers else None,
             worker_init_fn=heed_training_alone,
             generator=torch.Generator(),  # else its seed is drawn from the run's random numbers
@@ -131,7 +131,7 @@ def batch_jobs(
         first += batch_size * world_size
 
 
-class _Once:
+class Once:
     """An iterator as a sampler."""
 
     def __init__(self, jobs: Iterator[list[tuple[int, int]]]) -> None:
@@ -141,5 +141,5 @@ class _Once:
         return self.jobs
 
 
-def _as_is(sample: object) -> object:
+def as_is(sample: object) -> object:
     return sample

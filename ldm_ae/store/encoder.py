@@ -128,7 +128,7 @@ class LatentEncoder:
                 device=device,
             )
             model = open_it()
-            digest = _sha256(model)
+            digest = weights_digest(model)
             if choice.precision != "fp32":
                 model = open_it(precision=choice.precision)
             self._check(model)
@@ -150,7 +150,7 @@ class LatentEncoder:
             raise UserError("this model's latents have no variance: store their mode")
 
 
-def _sha256(model: Autoencoder) -> str:
+def weights_digest(model: Autoencoder) -> str:
     """Of all weights in fp32, in order of name, however their files hold them."""
     digest = hashlib.sha256()
     for name, value in sorted(model.diffusers_state().items()):

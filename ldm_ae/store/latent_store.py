@@ -112,6 +112,18 @@ class LatentStore(Dataset[dict[str, Any]]):
         found = {label for _, _, label in self._views() if label is not None}
         return sorted(found, key=lambda text: (not text.isdigit(), text.zfill(20)))
 
+    @property
+    def num_unlabelled(self) -> int:
+        """Rows without a label."""
+        return sum(label is None for _, _, label in self._views())
+
+    @cached_property
+    def models(self) -> set[str]:
+        """The SHA-256 of the weights behind its rows: one, unless shards of another engine were put
+        together."""
+        claimed = indexed(self.folder)  # `encode-dataset` lets no second model in
+        return {self.row(number).model for number in range(1 if claimed else len(self))}
+
     def by_size(self) -> dict[tuple[int, int], list[int]]:
         """(width, height) of crops -> the numbers of their rows: a batch takes them from one."""
         found = defaultdict(list)

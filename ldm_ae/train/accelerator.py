@@ -14,7 +14,7 @@ from accelerate.utils import (
 )
 
 from ldm_ae.errors import UserError
-from ldm_ae.train.config import TrainConfig
+from ldm_ae.train.config import RunConfig
 from ldm_ae.train.memory import keep_freed_memory
 from ldm_ae.train.trackers import require_trackers
 
@@ -26,7 +26,7 @@ SHARDED_LAUNCHES = {
 }
 
 
-def join_ranks(config: TrainConfig) -> PartialState:
+def join_ranks(config: RunConfig) -> PartialState:
     """The processes of this run, brought together; their launcher decides how many there are.
 
     Raises UserError for a device that is not there, a launch that shards the weights, and copies
@@ -49,7 +49,7 @@ def join_ranks(config: TrainConfig) -> PartialState:
     return ranks
 
 
-def uses_cpu(config: TrainConfig) -> bool:
+def uses_cpu(config: RunConfig) -> bool:
     return config.device == "cpu" or not torch.cuda.is_available()
 
 
@@ -63,7 +63,7 @@ def _refuse_sharding() -> None:
             )
 
 
-def overruled_launch(config: TrainConfig) -> list[str]:
+def overruled_launch(config: RunConfig) -> list[str]:
     """A line for each setting that the launch, or `accelerate config`, has left in the environment
     and that differs from the config, which counts. What a launcher sets unasked is passed over."""
     counted = {
@@ -84,7 +84,7 @@ def overruled_launch(config: TrainConfig) -> list[str]:
     return lines
 
 
-def make_accelerator(config: TrainConfig, run_dir: Path) -> Accelerator:
+def make_accelerator(config: RunConfig, run_dir: Path) -> Accelerator:
     """Accelerate, told explicitly what the config says, its precision settled.
 
     Raises UserError as `join_ranks`, which it calls, for fp16 on a CPU, and for missing trackers.

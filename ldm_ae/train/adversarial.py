@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -54,7 +56,7 @@ def adversarial_term(
     return config.weight * factor * weight * loss, logs
 
 
-def discriminator_step(state: TrainState, batches: list[Batch], fakes: list[Tensor]) -> Terms:
+def discriminator_step(state: TrainState, batches: Sequence[Batch], fakes: list[Tensor]) -> Terms:
     """One update of the discriminator on images and their reconstructions (detached).
 
     Raises NonFiniteError before the update, as the generator's does; the update then counts for
@@ -68,7 +70,7 @@ def discriminator_step(state: TrainState, batches: list[Batch], fakes: list[Tens
     evidence: list[Evidence] = []
     means = torch.zeros(2, device=fakes[0].device)  # of real and fake logits
     for i, (batch, fake) in enumerate(zip(batches, fakes, strict=True)):
-        with state.syncing(trained.wrapped, last=i == len(batches) - 1):
+        with trained.syncing(state.accelerator, last=i == len(batches) - 1):
             # Two passes: a batch norm must see the fakes as it does in the generator's step.
             real_logits = at_least_fp32(trained.wrapped(batch.images))
             fake_logits = at_least_fp32(trained.wrapped(fake))

@@ -11,13 +11,13 @@ from ldm_ae.losses.critic import Critic, build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.losses.views import smallest_image
-from ldm_ae.train.config import Experiment, TrainConfig
+from ldm_ae.train.config import Experiment, RunConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.initial import initial_model, teacher_of
 from ldm_ae.train.kernels import use_kernels
 from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.non_finite import Guard
-from ldm_ae.train.state import Generator, Trained, TrainState
+from ldm_ae.train.state import Generator, Network, Trained, TrainState
 
 DISCRIMINATOR_BETAS = (0.5, 0.9)
 
@@ -58,7 +58,8 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     if teacher is not None:
         use_kernels(teacher.model, config.kernels)
     average = WeightAverage(generator.autoencoder, config.ema_decay)
-    trained = _prepared(accelerator, generator, _optimizer(generator, config))
+    in_bf16 = config.kernels == "fast" and config.precision == "bf16"
+    trained = prepared(accelerator, generator, make_optimizer(generator, config, in_bf16))
     discriminator = None
     if loss.adversarial.weight > 0:
         discriminator = _build_discriminator(experiment, accelerator)
@@ -80,17 +81,19 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
     )
 
 
-def _prepared(
-    accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer
-) -> Trained:
+def prepared(
+    accelerator: Accelerator, module: Network, optimizer: torch.optim.Optimizer
+) -> Trained[Network]:
     return Trained(module, *accelerator.prepare(module, optimizer))
 
 
-def _optimizer(generator: Generator, config: TrainConfig) -> torch.optim.Optimizer:
-    named = [(name, value) for name, value in generator.named_parameters() if value.requires_grad]
+def make_optimizer(
+    module: nn.Module, config: RunConfig, in_bf16: bool = False
+) -> torch.optim.Optimizer:
+    """Of the weights that take a gradient. in_bf16: of Muon's products."""
+    named = [(name, value) for name, value in module.named_parameters() if value.requires_grad]
     muon = config.optimizer == "muon"
     kind: type[torch.optim.AdamW] = Muon if muon else torch.optim.AdamW
-    in_bf16 = config.kernels == "fast" and config.precision == "bf16"
     if muon:
         groups = muon_groups(named, config.muon_lr, in_bf16)
     else:
@@ -107,4 +110,4 @@ def _build_discriminator(experiment: Experiment, accelerator: Accelerator) -> Tr
         betas=DISCRIMINATOR_BETAS,
         weight_decay=0.0,
     )
-    return _prepared(accelerator, critic, optimizer)
+    return prepared(accelerator, critic, optimizer)

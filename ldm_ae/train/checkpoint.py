@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, written aside and renamed.
 
 RUN/checkpoints/step-00001000/
-    model.safetensors   the autoencoder and its training buffers
+    model.safetensors   the network and its training buffers
     ema.safetensors     the averaged weights, same names
     training.pt         optimizers, loss scaler, discriminator, log-variance (tensors only)
     state.json          step, images seen
@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -28,7 +27,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.files import write_through
 from ldm_ae.json_file import read_json
 from ldm_ae.train.checkpoint_folders import SCORES, placing, rotate
-from ldm_ae.train.state import TrainState
+from ldm_ae.train.state import RunState
 from ldm_ae.weights_file import read_weights, require_finite
 
 
@@ -78,7 +77,7 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def save_checkpoint(
     run_dir: Path,
-    state: TrainState,
+    state: RunState,
     progress: Progress,
     keep: int,
     *,
@@ -102,29 +101,29 @@ def save_checkpoint(
 
 
 def _files(
-    state: TrainState, progress: Progress, scores: Mapping[str, float] | None
+    state: RunState, progress: Progress, scores: Mapping[str, float] | None
 ) -> Iterator[tuple[str, bytes]]:
     """Names and contents, one in memory at a time."""
-    yield "model.safetensors", save(state.autoencoder.state_dict())
+    yield "model.safetensors", save(state.network.state_dict())
     yield "ema.safetensors", save(state.average.model.state_dict())
     # By way of memory: torch's own writer aborts the process when the disk is full.
     packed = io.BytesIO()
-    torch.save(_training_state(state), packed)
+    torch.save(state.saved(), packed)
     yield "training.pt", packed.getvalue()
     if scores is not None:
         yield SCORES, json.dumps(dict(scores)).encode()
     yield "state.json", json.dumps(asdict(progress)).encode()
 
 
-def load_checkpoint(checkpoint: Path, state: TrainState) -> Progress:
+def load_checkpoint(checkpoint: Path, state: RunState) -> Progress:
     """Restore what save_checkpoint wrote; UserError if it does not fit the config's networks, or
     holds numbers that are not finite. What the digests say is `start.starting_point`'s to ask."""
     try:
-        state.autoencoder.load_state_dict(read_weights(checkpoint / "model.safetensors"))
+        state.network.load_state_dict(read_weights(checkpoint / "model.safetensors"))
         state.average.model.load_state_dict(read_weights(checkpoint / "ema.safetensors"))
         saved = torch.load(checkpoint / "training.pt", map_location="cpu", weights_only=True)
         require_finite(saved, checkpoint / "training.pt")
-        _restore_training_state(state, saved)
+        state.restore(saved)
     except UserError as error:
         raise _damaged(checkpoint, error) from error
     except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -139,37 +138,3 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> Progress:
 
 def _damaged(checkpoint: Path, error: Exception) -> UserError:
     return UserError(f"checkpoint {checkpoint} is damaged: go on from another one. {error}")
-
-
-def _training_state(state: TrainState) -> dict[str, Any]:
-    """Under the names that checkpoints have had from the first."""
-    saved: dict[str, Any] = {
-        "optimizer": state.generator.optimizer.state_dict(),
-        "log_variance": state.generator.module.log_variance.detach(),
-        "skipped": [state.guard.num_skipped, state.guard.num_in_a_row],
-    }
-    if state.accelerator.scaler is not None:
-        saved["scaler"] = state.accelerator.scaler.state_dict()
-    if state.discriminator is not None:
-        saved["discriminator"] = state.discriminator.module.state_dict()
-        saved["discriminator_optimizer"] = state.discriminator.optimizer.state_dict()
-    return saved
-
-
-def _restore_training_state(state: TrainState, saved: dict[str, Any]) -> None:
-    _restore_optimizer(state.generator.optimizer, saved["optimizer"])
-    state.generator.module.log_variance.data.copy_(saved["log_variance"])
-    state.guard.num_skipped, state.guard.num_in_a_row = saved["skipped"]
-    if state.accelerator.scaler is not None:
-        state.accelerator.scaler.load_state_dict(saved["scaler"])
-    if state.discriminator is not None:
-        state.discriminator.module.load_state_dict(saved["discriminator"])
-        _restore_optimizer(state.discriminator.optimizer, saved["discriminator_optimizer"])
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load moments, but keep the settings (betas, weight decay) of the config at hand."""
-    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)

@@ -23,7 +23,7 @@ Kernels = Literal["auto", "plain", "fast"]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RunConfig:
     """run_dir: where the run's config, checkpoints, logs and export go.
 
     steps: optimizer updates. batch_size: images per process and micro-batch. accumulation: of
@@ -38,27 +38,12 @@ class TrainConfig:
     precision: autocast's; the weights stay fp32. `auto` is bf16 on a GPU that has it; on a CPU,
         where bf16 may be emulated, whichever of bf16 and fp32 is faster in about a second of the
         model's convolutions. A resumed run keeps what it began with.
-    kernels: `fast` computes the same as `plain` to rounding, on a CPU alone: channels-last memory
-        with a norm of its own, repetition folded into the convolution after it, and with bf16
-        Muon's products in it. `auto` takes what is faster for this model here; a resumed run keeps
-        what it began with.
-    non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
-        the update, naming the terms and images; `skip` leaves that update out on every rank, with
-        the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
-        stops after more than max_skipped in a row. Skip where single images are to blame, not
-        where training diverges. max_skipped: updates in a row.
     seed: of the weights, the order of the images, their crops and all noise.
     ema_decay: of the averaged weights, which are validated and exported.
-    log_every, validate_every, checkpoint_every: in steps; the last step does all three.
+    log_every, checkpoint_every: in steps; the last step does both.
     keep_checkpoints: how many of the newest stay.
-    best_metric: a metric of `ldm_ae.metrics.table`, or `lpips` for that of loss.perceptual.net;
-        the checkpoint that is best by it stays too, and each validation that beats all before it
-        is saved at once. null keeps no best one.
     trackers: `tensorboard` (files under run_dir), `wandb` (its own package; WANDB_MODE=offline
         keeps everything under run_dir), both or none.
-    frechet: a Fréchet distance at each validation, off without its network's weights.
-    freeze_encoder: train the decoder of model.init_from alone; latents, and their scaling, stay
-        bit for bit what they were.
     new_data: let a resumed run take more, fewer or other images than it began with, or another
         seed. It goes on at its position in their order, and no longer ends like one undisturbed.
     device: `auto` takes a GPU where there is one.
@@ -78,37 +63,65 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     precision: Precision = "auto"
-    kernels: Kernels = "auto"
-    non_finite: NonFinitePolicy = "stop"
-    max_skipped: int = 10
     ema_decay: float = 0.999
     seed: int = 0
     log_every: int = 20
-    validate_every: int = 1_000
     checkpoint_every: int = 1_000
     keep_checkpoints: int = 2
-    best_metric: str | None = None
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
-    frechet: FrechetConfig = field(default_factory=FrechetConfig)
-    freeze_encoder: bool = False
     new_data: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        at_least_one = ("steps", "batch_size", "accumulation", "log_every", "validate_every")
-        for name in (*at_least_one, "checkpoint_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise UserError(f"train.{name}={getattr(self, name)}: use 1 or more")
-        not_negative = ("clip_norm", "warmup_steps", "final_lr_factor", "weight_decay")
-        for name in (*not_negative, "max_skipped", "seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"train.{name}={getattr(self, name)}: use 0 or more")
+        self.require(1, "steps", "batch_size", "accumulation", "log_every", "checkpoint_every")
+        self.require(1, "keep_checkpoints")
+        self.require(0, "clip_norm", "warmup_steps", "final_lr_factor", "weight_decay", "seed")
         if self.lr <= 0:
             raise UserError(f"train.lr={self.lr}: use a positive learning rate")
         if self.muon_lr <= 0:
             raise UserError(f"train.muon_lr={self.muon_lr}: use a positive learning rate")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"train.ema_decay={self.ema_decay}: use a value in [0, 1)")
+
+    def require(self, least: int, *names: str) -> None:
+        """Raise UserError for a value below `least`."""
+        for name in names:
+            if getattr(self, name) < least:
+                raise UserError(f"train.{name}={getattr(self, name)}: use {least} or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """kernels: `fast` computes the same as `plain` to rounding, on a CPU alone: channels-last
+        memory with a norm of its own, repetition folded into the convolution after it, and with
+        bf16 Muon's products in it. `auto` takes what is faster for this model here; a resumed run
+        keeps what it began with.
+    non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
+        the update, naming the terms and images; `skip` leaves that update out on every rank, with
+        the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but
+        stops after more than max_skipped in a row. Skip where single images are to blame, not
+        where training diverges. max_skipped: updates in a row.
+    validate_every: in steps; the last step does it, too.
+    best_metric: a metric of `ldm_ae.metrics.table`, or `lpips` for that of loss.perceptual.net;
+        the checkpoint that is best by it stays too, and each validation that beats all before it
+        is saved at once. null keeps no best one.
+    frechet: a Fréchet distance at each validation, off without its network's weights.
+    freeze_encoder: train the decoder of model.init_from alone; latents, and their scaling, stay
+        bit for bit what they were.
+    """
+
+    kernels: Kernels = "auto"
+    non_finite: NonFinitePolicy = "stop"
+    max_skipped: int = 10
+    validate_every: int = 1_000
+    best_metric: str | None = None
+    frechet: FrechetConfig = field(default_factory=FrechetConfig)
+    freeze_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(1, "validate_every")
+        self.require(0, "max_skipped")
 
 
 # Switches that are gone, with the value that each had where it was off.

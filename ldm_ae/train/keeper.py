@@ -9,13 +9,13 @@ from typing import Any
 from ldm_ae.errors import UserError
 from ldm_ae.train.checkpoint import Progress, checkpoint_path, save_checkpoint
 from ldm_ae.train.checkpoint_folders import best_checkpoint, is_better, read_score
-from ldm_ae.train.state import TrainState
+from ldm_ae.train.state import RunState
 
 
 class Keeper:
     """Saves from the main process while the other ranks wait, and knows the best score so far."""
 
-    def __init__(self, run_dir: Path, state: TrainState, best_metric: str | None) -> None:
+    def __init__(self, run_dir: Path, state: RunState, best_metric: str | None) -> None:
         self.run_dir, self.state = run_dir, state
         self.metric = best_metric
         self.best: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class RunLog:
         yield
         self._waited += time.perf_counter() - started
 
-    def advance(self, num_images: int, batches: list[Batch], notes: list[str]) -> None:
+    def advance(self, num_images: int, batches: Sequence[Batch], notes: list[str]) -> None:
         """Count one step over `num_images` images of all ranks. batches: this rank's share, for the
         images that were replaced, named once each. notes: lines to print."""
         self._images += num_images
@@ -116,19 +116,21 @@ class RunLog:
     def validation(self, step: int, scores: dict[str, Any], grid: NDArray[np.uint8]) -> None:
         """scores: numbers (or None) by name; grid: (H, W, 3)."""
         if self.accelerator.is_main_process:
-            self._write_validation(step, scores, grid)
+            with (self.run_dir / "validation.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **scores}) + "\n")
         numbers = {k: v for k, v in scores.items() if isinstance(v, (int, float))}
         self.accelerator.log({f"validation/{k}": v for k, v in numbers.items()}, step=step)
-        track_picture(self.accelerator, "validation/reconstructions", grid, step)
+        self.picture("validation/reconstructions", step, grid)
         shown = ", ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k in SHOWN)
         self.message(f"step {step}: {shown}")
-        self._restart_clock()
 
-    def _write_validation(self, step: int, scores: dict[str, Any], grid: NDArray[np.uint8]) -> None:
-        with (self.run_dir / "validation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **scores}) + "\n")
-        with replacing(self.run_dir / "previews" / f"step-{step:08d}.png") as aside:
-            Image.fromarray(grid).save(aside, format="png")
+    def picture(self, name: str, step: int, grid: NDArray[np.uint8]) -> None:
+        """grid: (H, W, 3); goes to previews/ and the trackers."""
+        if self.accelerator.is_main_process:
+            with replacing(self.run_dir / "previews" / f"step-{step:08d}.png") as aside:
+                Image.fromarray(grid).save(aside, format="png")
+        track_picture(self.accelerator, name, grid, step)
+        self._restart_clock()
 
     def message(self, text: str) -> None:
         """A line above the bar, on the main process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
 from ldm_ae.train.start import make_ready, require_one_start, starting_point
-from ldm_ae.train.state import TrainState
 from ldm_ae.train.steps import train_step
-from ldm_ae.train.stopping import StopRequest, TrainingStopped
 from ldm_ae.train.trackers import start_trackers
-from ldm_ae.train.validation import HeldOut, open_held_out, validate
+from ldm_ae.train.updates import is_due, run_updates
+from ldm_ae.train.validation import open_held_out, validate
 
 
 def train(experiment: Experiment, resume: str | None = None) -> Path:
@@ -89,8 +89,18 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     for note in notes:
         log.message(note)
     keeper = Keeper(run_dir, state, experiment.best_metric)
+
+    def judge(step: int) -> dict[str, Any] | None:
+        if not (held_out.num_images and is_due(step, config.validate_every, config.steps)):
+            return None
+        model = state.average.model
+        scores, grid = validate(model, held_out.images, held_out.panel, held_out.frechet)
+        log.validation(step, scores, grid)
+        return scores
+
+    update = partial(train_step, state)
     with closing(log.bar):  # what an error says begins a line of its own
-        progress = _run_updates(state, loader, progress, held_out, log, keeper)
+        progress = run_updates(state, loader, progress, log, keeper, update, judge)
 
     export_dir = run_dir / "export"
     # The process group is gone by now: the others need not wait for a long export.
@@ -98,54 +108,3 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
         newest = f"step-{progress.step:08d}"
         export_run(run_dir, export_dir, checkpoint=newest, overwrite=True, data=data)
     return export_dir
-
-
-def _run_updates(
-    state: TrainState,
-    loader: TrainLoader,
-    progress: Progress,
-    held_out: HeldOut,
-    log: RunLog,
-    keeper: Keeper,
-) -> Progress:
-    """All updates from `progress` on, with what is due between them; returns where they ended and
-    closes the log."""
-    config = state.config
-    batches = loader.batches(progress.images_seen)
-    seen = config.batch_size * config.accumulation * loader.world_size  # in an update
-    scores: dict[str, Any] | None = None
-    with StopRequest() as stop:
-        while progress.step < config.steps and not stop.agreed():
-            with log.waiting_for_data():
-                micro_batches = [next(batches) for _ in range(config.accumulation)]
-            terms = train_step(state, micro_batches, progress.step)
-            position = progress.images_seen + seen
-            progress = Progress(progress.step + 1, position, loader.num_images, config.seed)
-            log.advance(seen, micro_batches, state.guard.take_notes())
-            if _due(progress, config.log_every, config.steps):
-                quantizer = state.autoencoder.quantizer
-                terms |= {} if quantizer is None else quantizer.training_usage()
-                log.terms(progress.step, terms)
-            scores = None
-            if held_out.num_images and _due(progress, config.validate_every, config.steps):
-                scores, grid = validate(
-                    state.average.model, held_out.images, held_out.panel, held_out.frechet
-                )
-                log.validation(progress.step, scores, grid)
-            best = keeper.beats_the_best(scores)  # asked also where a checkpoint is due anyway
-            if best or _due(progress, config.checkpoint_every, config.steps):
-                keeper.save(progress, scores)
-        if stop.agreed():
-            saved = keeper.save(progress, scores)
-            log.close()
-            raise TrainingStopped(
-                f"stopped by {stop.name} after step {progress.step}; everything is in {saved}:"
-                " go on with --resume latest"
-            )
-    log.close()
-    return progress
-
-
-def _due(progress: Progress, every: int, steps: int) -> bool:
-    """Whether something that comes every so many steps, and at the last one, is due."""
-    return progress.step == steps or progress.step % every == 0

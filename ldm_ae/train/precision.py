@@ -51,9 +51,14 @@ def settle_precision(experiment: Experiment, checkpoint: Path | None) -> tuple[E
 def _on_gpu(asked: str) -> tuple[str, str]:
     if asked != "auto":
         return asked, ""
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16", "precision bf16, which this GPU has"
-    return "fp32", "precision fp32, since this GPU has no bf16"
+    found = precision_of_gpu()
+    why = "which this GPU has" if found == "bf16" else "since this GPU has no bf16"
+    return found, f"precision {found}, {why}"
+
+
+def precision_of_gpu() -> str:
+    """What `auto` is there."""
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def _on_cpu(experiment: Experiment) -> tuple[str, str]:

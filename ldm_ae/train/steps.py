@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.noise import mix
+from ldm_ae.noise import mix, noise_keys
 from ldm_ae.train.adversarial import adversarial_term, discriminator_step, generator_factor
-from ldm_ae.train.config import LearningRateSchedule
+from ldm_ae.train.config import LearningRateSchedule, RunConfig
 from ldm_ae.train.non_finite import (
     NonFiniteError,
     quantizer_state,
@@ -22,7 +23,7 @@ from ldm_ae.train.state import TrainState
 from ldm_ae.train.update import Evidence, Terms, checked_update
 
 
-def train_step(state: TrainState, batches: list[Batch], step: int) -> Terms:
+def train_step(state: TrainState, batches: Sequence[Batch], step: int) -> Terms:
     """Update number `step`, from 0, on its micro-batches: all that training does with a batch.
     Returns this rank's loss terms, means over the micro-batches, and the learning rates.
 
@@ -31,7 +32,7 @@ def train_step(state: TrainState, batches: list[Batch], step: int) -> Terms:
     not finite is met before the update: NonFiniteError (a FloatingPointError) names the terms and
     images, or the guard's policy skips the update.
     """
-    _seed(state.config.seed, step, state.accelerator.process_index)
+    seed_step(state.config.seed, step, state.accelerator.process_index)
     rates = set_learning_rates(state, step)
     state.autoencoder.set_step(step)
     terms = _update(state, batches, step)
@@ -39,7 +40,7 @@ def train_step(state: TrainState, batches: list[Batch], step: int) -> Terms:
     return terms | rates
 
 
-def _seed(seed: int, step: int, rank: int) -> None:
+def seed_step(seed: int, step: int, rank: int) -> None:
     """Start the process' own random numbers anew, as a function of the step: whatever draws from
     them goes on after a resume as if nothing had happened."""
     number = mix(seed, step, rank)
@@ -52,22 +53,32 @@ def set_learning_rates(state: TrainState, step: int) -> Terms:
     """Set every optimizer's learning rate for the update after `step` updates; returns them by
     the names they are logged under."""
     config = state.config
-    factor = learning_rate_factor(
-        step, config.steps, config.warmup_steps, config.lr_schedule, config.final_lr_factor
-    )
-    rates = {"learning_rate": config.lr * factor}
-    for group in state.generator.optimizer.param_groups:
-        muon = group.get("orthogonal", False)
-        group["lr"] = (config.muon_lr if muon else config.lr) * factor
-        if muon:
-            rates["learning_rate_muon"] = group["lr"]
+    rates = set_learning_rate(state.generator.optimizer, config, step)
     if state.discriminator is not None:
         adversarial = state.objective.config.adversarial
         own = adversarial.lr_factor(state.discriminator.module.num_updates)
         for group in state.discriminator.optimizer.param_groups:
-            group["lr"] = (adversarial.lr or config.lr) * factor * own
+            group["lr"] = (adversarial.lr or config.lr) * _factor(config, step) * own
             rates["learning_rate_discriminator"] = group["lr"]
     return rates
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: RunConfig, step: int) -> Terms:
+    """The same of one optimizer, AdamW or Muon."""
+    factor = _factor(config, step)
+    rates = {"learning_rate": config.lr * factor}
+    for group in optimizer.param_groups:
+        muon = group.get("orthogonal", False)
+        group["lr"] = (config.muon_lr if muon else config.lr) * factor
+        if muon:
+            rates["learning_rate_muon"] = group["lr"]
+    return rates
+
+
+def _factor(config: RunConfig, step: int) -> float:
+    return learning_rate_factor(
+        step, config.steps, config.warmup_steps, config.lr_schedule, config.final_lr_factor
+    )
 
 
 def learning_rate_factor(
@@ -90,7 +101,7 @@ def learning_rate_factor(
     return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
+def _update(state: TrainState, batches: Sequence[Batch], step: int) -> Terms:
     """Both networks' updates, unless the guard skips them."""
     guard = state.guard
     factor = generator_factor(state, step)
@@ -111,14 +122,14 @@ def _update(state: TrainState, batches: list[Batch], step: int) -> Terms:
 
 
 def _generator_step(
-    state: TrainState, batches: list[Batch], step: int, factor: float | None
+    state: TrainState, batches: Sequence[Batch], step: int, factor: float | None
 ) -> tuple[Terms, list[Tensor]]:
     """factor: of the adversarial term; None and 0 leave it out, None needs no fakes either."""
     evidence: list[Evidence] = []
     fakes: list[Tensor] = []
     generator, share = state.generator, 1 / len(batches)
     for i, batch in enumerate(batches):
-        with state.syncing(generator.wrapped, last=i == len(batches) - 1):
+        with generator.syncing(state.accelerator, last=i == len(batches) - 1):
             output = generator.wrapped(batch.images, noise_keys(batch.keys, state.config.seed))
             losses = state.objective(batch.images, output, generator.module.log_variance, step)
             total, terms = losses.total, losses.terms
@@ -129,8 +140,3 @@ def _generator_step(
         fakes.append(output.images.detach())
         evidence.append(Evidence(batch, fakes[-1], terms))
     return checked_update(state, generator, evidence), fakes
-
-
-def noise_keys(keys: Tensor, seed: int) -> Tensor:
-    """Keys of images (B,) mixed with the run's seed, int64 (B,)."""
-    return torch.tensor([mix(seed, key) for key in keys.tolist()], dtype=torch.int64)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ldm_ae.data.batch import Batch
 from ldm_ae.distributed import gather_from_ranks, sum_over_ranks
 from ldm_ae.train.non_finite import NonFiniteError
-from ldm_ae.train.state import Trained, TrainState
+from ldm_ae.train.state import RunState, Trained
 
 Terms = dict[str, float]  # what an update says of itself, for the logs
 _MAX_NAMES = 8
@@ -26,7 +26,7 @@ class Evidence:
     terms: dict[str, Tensor]
 
 
-def checked_update(state: TrainState, trained: Trained, evidence: list[Evidence]) -> Terms:
+def checked_update(state: RunState, trained: Trained, evidence: list[Evidence]) -> Terms:
     """Returns the terms' means over the micro-batches and `grad_norm`, the gradient's norm before
     clipping.
 
@@ -53,7 +53,7 @@ def checked_update(state: TrainState, trained: Trained, evidence: list[Evidence]
     return terms
 
 
-def _clip(state: TrainState, trained: Trained) -> Tensor:
+def _clip(state: RunState, trained: Trained) -> Tensor:
     """clip_norm 0 clips nothing."""
     limit = state.config.clip_norm or float("inf")
     norm = state.accelerator.clip_grad_norm_(trained.module.parameters(), limit)

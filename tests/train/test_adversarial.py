@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ldm_ae.losses.gan_losses import discriminator_loss
+from ldm_ae.noise import noise_keys
 from ldm_ae.train.adversarial import discriminator_step
-from ldm_ae.train.steps import noise_keys, set_learning_rates, train_step
+from ldm_ae.train.steps import set_learning_rates, train_step
 
 SMALL = "num_layers: 2, base_channels: 8"
 AT_ONCE = "discriminator_warmup_steps: 0, ramp_steps: 0, lr_warmup_steps: 0"

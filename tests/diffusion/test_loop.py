@@ -1,0 +1,130 @@
+"""Whole trainings: what they leave, that they resume to the bit, and what they refuse."""
+
+import os
+import signal
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import ldm_ae.diffusion.loop as loop
+from ldm_ae.diffusion.loop import train_diffusion
+from ldm_ae.errors import UserError
+from ldm_ae.train.stopping import TrainingStopped
+
+# diffusers' solver turns tensors into arrays in a way that numpy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    diffusers.utils.logging.set_verbosity_error()
+
+
+def test_a_run_leaves_a_pipeline_that_samples_by_itself(
+    make_store, make_config, read_config, tmp_path: Path
+) -> None:
+    experiment = make_config(make_store())
+    folder = train_diffusion(experiment)
+    run = tmp_path / "run"
+    assert folder == run / "pipeline"
+    assert read_config(run / "config.yaml").train.precision == "fp32"
+    assert [p.name[-1] for p in sorted((run / "checkpoints").iterdir())] == ["2", "4"]
+    with Image.open(run / "previews" / "step-00000004.png") as grid:
+        assert grid.size == (32, 16)  # a column for each of two classes
+    assert list((run / "tensorboard").rglob("events*"))
+
+    pipeline = diffusers.DiTPipeline.from_pretrained(folder)
+    assert pipeline.labels == {"cat": 0, "dog": 1}
+    averaged = load_file(run / "checkpoints" / "step-00000004" / "ema.safetensors")
+    assert torch.equal(
+        pipeline.transformer.state_dict()["proj_out_2.weight"], averaged["proj_out_2.weight"]
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(pipeline.get_label_ids(["dog", "cat"]), num_inference_steps=3).images
+    assert [image.size for image in images] == [(16, 16)] * 2
+    assert np.asarray(images[0]).std() > 0
+
+
+def ends(run: Path) -> dict[str, torch.Tensor]:
+    last = run / "checkpoints" / "step-00000004"
+    found = {
+        f"{name} {key}": value
+        for name in ("model", "ema")
+        for key, value in load_file(last / f"{name}.safetensors").items()
+    }
+    optimizer = torch.load(last / "training.pt", weights_only=True)["optimizer"]
+    for number, state in optimizer["state"].items():
+        found |= {f"optimizer {number} {key}": value for key, value in state.items()}
+    return found
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bits(
+    make_store, make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    train_diffusion(make_config(store, run="whole"))
+    step = loop.train_step
+
+    def killed(state, batches, at):
+        if at == 3:
+            raise KeyboardInterrupt  # as abrupt as a kill: nothing is saved after it
+        return step(state, batches, at)
+
+    monkeypatch.setattr(loop, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_diffusion(make_config(store, run="cut"))
+    assert not (tmp_path / "cut" / "pipeline").exists()
+    monkeypatch.undo()
+    train_diffusion(make_config(store, run="cut"), resume="auto")
+    whole, resumed = ends(tmp_path / "whole"), ends(tmp_path / "cut")
+    assert whole.keys() == resumed.keys()
+    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+    grids = [tmp_path / run / "previews" / "step-00000004.png" for run in ("whole", "cut")]
+    assert grids[0].read_bytes() == grids[1].read_bytes()
+
+
+def test_a_signal_saves_and_the_run_goes_on(
+    make_store, make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, store = loop.train_step, make_store()
+
+    def interrupted(state, batches, at):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(state, batches, at)
+
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(TrainingStopped, match="SIGTERM after step 1"):
+        train_diffusion(make_config(store))
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="holds checkpoints up to step-00000001"):
+        train_diffusion(make_config(store))
+    assert train_diffusion(make_config(store), resume="latest").is_dir()
+
+
+def test_a_run_goes_on_with_its_own_store_alone(make_store, make_config, pictures) -> None:
+    train_diffusion(make_config(make_store(), "train.steps=2"))
+    with pytest.raises(UserError, match=r"with labels \['cat', 'dog'\]; this store has \['a', 'b"):
+        train_diffusion(make_config(make_store(), "labels=[a, b]"), resume="latest")
+    (pictures / "cat" / "0.png").unlink()
+    with pytest.raises(UserError, match="the run saw 8 images"):
+        train_diffusion(make_config(make_store()), resume="latest")
+
+
+def test_mistakes_leave_no_run(make_store, make_config, tmp_path: Path) -> None:
+    store = make_store()
+    for overrides, message in {
+        ("denoiser.patch_size=3",): "patch_size=3 does not divide",
+        ("labels=[one]",): "labels names 1 classes",
+        ("train.precision=fp16",): "train.precision=fp16 needs a GPU",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            train_diffusion(make_config(store, *overrides))
+        assert not (tmp_path / "run" / "config.yaml").exists()
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="nothing holds no latents"):
+        train_diffusion(make_config(tmp_path / "nothing"))
