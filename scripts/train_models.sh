@@ -39,8 +39,13 @@ second="train.muon_lr=0.01 train.lr=7e-4 train.ema_decay=0.998 train.steps=${STE
 stage pixels4 train_kl_ae.py kl_f8_small $pixels "$@"
 stage kl train_kl_ae.py kl_f8_small model.init_from="$out/pixels4/export" $second "$@"
 stage pixels16 train_kl_ae.py kl_f8_small model.latent_channels=16 $pixels "$@"
-stage codec train_plain_ae.py rate_f8_small model.init_from="$out/pixels16/export" \
-    loss.rate_start_step=50 loss.rate_warmup_steps=400 $second "$@"
+# Four channels that a network has looked at already; at the end a little for the pixels.
+rate="model.latent_channels=4 model.rate.least_step=0.8 model.rate.greatest_step=6.4 loss.rate_weight=1.8"
+stage rate train_plain_ae.py rate_f8_small model.init_from="$out/kl/export" $rate \
+    loss.rate_start_step=100 loss.rate_warmup_steps=200 $second train.muon_lr=0.007 train.lr=5e-4 "$@"
+stage codec train_plain_ae.py rate_f8_small model.init_from="$out/rate/export" $rate \
+    loss.rate_start_step=60 loss.rate_warmup_steps=60 loss.reconstruction_weight=3 \
+    train.muon_lr=0.004 train.lr=3e-4 train.ema_decay=0.99 train.steps="$((${STEPS:-3000} / 6))" "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
 stage vq train_vq_ae.py vq_f8_small \
     "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \

@@ -16,8 +16,9 @@ def test_the_lock_pins_all_that_is_asked_for_above_its_floors() -> None:
     lines = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8").splitlines()
     pinned = [Requirement(line) for line in lines]
     optional = PROJECT["project"]["optional-dependencies"]
-    # An engine that the tests use only where it is there.
-    extras = [items for name, items in optional.items() if name != "ray"]
+    # Engines that tests and benchmarks use only where they are there.
+    left_out = ("openvino", "ray")
+    extras = [items for name, items in optional.items() if name not in left_out]
     asked_for = PROJECT["project"]["dependencies"] + [item for extra in extras for item in extra]
     for item in map(Requirement, asked_for):
         if item.name == "ldm-ae":

@@ -66,7 +66,7 @@ def test_info_needs_no_model(work: Path, capsys: pytest.CaptureFixture[str], run
             ["class: AutoencoderKL", "latent channels: 4", "codes: none", "codec's prior: yes"],
         ),
         ("./vq", ["class: VQModel", "codes: 32"]),
-        ("codec", ["kind: kl", "latent channels: 16"]),
+        ("codec", ["kind: kl", "latent channels: 4"]),
         ("photos", ["error"]),
         ("run", ["kind: kl", "steps: 40 of 100", "checkpoints: 20, 40", "export: none yet"]),
     ],
