@@ -9,19 +9,16 @@ with B see what one process with W B sees, and a run starts anywhere by naming a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from ldm_ae.data.batch import Batch
+from ldm_ae.data.batch_jobs import batch_jobs, read
 from ldm_ae.data.images import to_float
 from ldm_ae.data.opening import Data
-from ldm_ae.data.randomness import epoch_order
 from ldm_ae.data.streams import StreamViews
 from ldm_ae.data.views import RawBatch, TableViews, check_usable
-from ldm_ae.data.worker_signals import blocked_for_workers, heed_training_alone
 from ldm_ae.errors import UserError
 
 
@@ -59,8 +56,8 @@ class TrainLoader:
         """Endless batches from the global batch that begins at `start_position` on."""
         if start_position < 0:
             raise UserError(f"start_position={start_position}: must not be negative")
-        read = self._streamed if self.data.config.streaming else self._rows
-        for pixels, keys, names, skipped, cut in read(start_position):
+        source = self._streamed if self.data.config.streaming else self._rows
+        for pixels, keys, names, skipped, cut in source(start_position):
             images = to_float(pixels.to(self.device, non_blocking=True))
             # The keys' values are read at each step, which must not wait for the GPU.
             yield Batch(images, keys, names, skipped, cut)
@@ -74,7 +71,7 @@ class TrainLoader:
             self.rank,
             self.world_size,
         )
-        return self._started(self.views, 2, sampler=Once(jobs))
+        return read(self.views, jobs, self.data.config.num_workers, self.device)
 
     def _streamed(self, start_position: int) -> Iterator[RawBatch]:
         views = StreamViews(
@@ -87,7 +84,7 @@ class TrainLoader:
         )
         workers = max(1, self.data.config.num_workers)
         ahead = max(2, 2 * self.batch_size // workers)
-        samples = self._started(views, ahead)
+        samples = read(views, None, self.data.config.num_workers, self.device, ahead)
         while True:
             taken = [next(samples) for _ in range(self.batch_size)]
             pixels = torch.from_numpy(np.stack([s.pixels for s in taken]))  # (B, H, W, C)
@@ -95,51 +92,3 @@ class TrainLoader:
             names, cut = [s.name for s in taken], [s.name for s in taken if s.cut]
             skipped = [line for s in taken for line in s.skipped]
             yield pixels.permute(0, 3, 1, 2), keys, names, skipped, cut
-
-    def _started(self, views: Dataset, ahead: int, sampler: Once | None = None) -> Iterator[Any]:
-        """What the views give, in this process or by workers that are started here."""
-        workers = self.data.config.num_workers
-        loader: DataLoader = DataLoader(
-            views,
-            batch_size=None,  # the views give whole batches, or single samples of a stream
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=as_is,
-            prefetch_factor=ahead if workers else None,
-            worker_init_fn=heed_training_alone,
-            generator=torch.Generator(),  # else its seed is drawn from the run's random numbers
-            pin_memory=self.device.type == "cuda",
-        )
-        with blocked_for_workers():
-            return iter(loader)
-
-
-def batch_jobs(
-    num_images: int, seed: int, start: int, batch_size: int, rank: int, world_size: int
-) -> Iterator[list[tuple[int, int]]]:
-    """Endless lists of (position, index) for one rank's batches; holds one epoch's order."""
-    epoch, order = -1, np.empty(0)
-    first = start + rank * batch_size
-    while True:
-        jobs = []
-        for position in range(first, first + batch_size):
-            if position // num_images != epoch:
-                epoch = position // num_images
-                order = epoch_order(seed, epoch, num_images)
-            jobs.append((position, int(order[position % num_images])))
-        yield jobs
-        first += batch_size * world_size
-
-
-class Once:
-    """An iterator as a sampler."""
-
-    def __init__(self, jobs: Iterator[list[tuple[int, int]]]) -> None:
-        self.jobs = jobs
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return self.jobs
-
-
-def as_is(sample: object) -> object:
-    return sample

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ldm_ae.data.batch import Batch
-from ldm_ae.data.loaders import Once, as_is, batch_jobs
-from ldm_ae.data.worker_signals import blocked_for_workers, heed_training_alone
+from ldm_ae.data.batch_jobs import batch_jobs, read
 from ldm_ae.errors import UserError
 from ldm_ae.models.gaussian import DiagonalGaussian
 from ldm_ae.noise import noise_keys
@@ -148,19 +147,7 @@ class LatentLoader:
             self.rank,
             self.world_size,
         )
-        loader: DataLoader = DataLoader(
-            _Rows(self.latents),
-            batch_size=None,  # each item is a batch
-            sampler=Once(jobs),
-            num_workers=self.num_workers,
-            collate_fn=as_is,
-            prefetch_factor=2 if self.num_workers else None,
-            worker_init_fn=heed_training_alone,
-            generator=torch.Generator(),  # else its seed is drawn from the run's random numbers
-            pin_memory=self.device.type == "cuda",
-        )
-        with blocked_for_workers():
-            return iter(loader)
+        return read(_Rows(self.latents), jobs, self.num_workers, self.device)
 
 
 class _Rows(Dataset):

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from ldm_ae.config import dump
-from ldm_ae.data.worker_signals import naming_worker_failures
 from ldm_ae.diffusion.config import DiffusionConfig
 from ldm_ae.diffusion.latents import LatentLoader, open_latents
 from ldm_ae.diffusion.pipeline import make_pipeline, sample_grid, save_pipeline
@@ -22,15 +21,14 @@ from ldm_ae.files import replacing
 from ldm_ae.json_file import read_json
 from ldm_ae.store.encoder import LatentEncoder
 from ldm_ae.store.latent_store import LatentStore
-from ldm_ae.train.accelerator import join_ranks, make_accelerator, overruled_launch
-from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
-from ldm_ae.train.checkpoint_folders import naming_full_disk
+from ldm_ae.train.accelerator import make_accelerator, overruled_launch
+from ldm_ae.train.checkpoint import load_checkpoint
 from ldm_ae.train.keeper import Keeper
 from ldm_ae.train.logging import RunLog
 from ldm_ae.train.precision import precision_of_gpu
 from ldm_ae.train.run_lock import sole_run
 from ldm_ae.train.settling import saved_setting
-from ldm_ae.train.start import make_ready, require_one_start, starting_point
+from ldm_ae.train.start import begin
 from ldm_ae.train.trackers import start_trackers
 from ldm_ae.train.updates import is_due, run_updates
 
@@ -44,19 +42,14 @@ def train_diffusion(experiment: DiffusionConfig, resume: str | None = None) -> P
     the store, the model or the surroundings, before the first file is written; FloatingPointError,
     TrainingStopped and OSError as `train`.
     """
-    run_dir = Path(experiment.train.run_dir)
-    ranks = join_ranks(experiment.train)
-    one_run = sole_run(run_dir, ranks.is_main_process)
-    with naming_full_disk(run_dir), naming_worker_failures(), one_run:
+    with sole_run(experiment.train):
         return _train(experiment, resume)
 
 
 def _train(experiment: DiffusionConfig, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
-    notes = make_ready(run_dir, resume)
-    checkpoint = starting_point(run_dir, resume)
-    progress = read_progress(checkpoint) if checkpoint else Progress()
-    require_one_start(progress.step, run_dir)
+    start = begin(run_dir, resume)
+    checkpoint, progress, notes = start.checkpoint, start.progress, start.notes
     encoder = LatentEncoder(experiment.model)
     latents = open_latents(LatentStore(experiment.store), encoder.facts, experiment.labels)
     facts = {"model": encoder.facts["sha256"], "labels": list(latents.names)}

@@ -10,12 +10,10 @@ from typing import Any
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
-from ldm_ae.data.worker_signals import naming_worker_failures
 from ldm_ae.files import replacing
-from ldm_ae.train.accelerator import join_ranks, make_accelerator, overruled_launch
+from ldm_ae.train.accelerator import make_accelerator, overruled_launch
 from ldm_ae.train.build import build_state
-from ldm_ae.train.checkpoint import Progress, load_checkpoint, read_progress
-from ldm_ae.train.checkpoint_folders import naming_full_disk
+from ldm_ae.train.checkpoint import load_checkpoint
 from ldm_ae.train.config import Experiment
 from ldm_ae.train.export_run import export_run
 from ldm_ae.train.initial import about_latents
@@ -24,7 +22,7 @@ from ldm_ae.train.kernels import settle_kernels
 from ldm_ae.train.logging import RunLog, forget_validations_after
 from ldm_ae.train.precision import settle_precision
 from ldm_ae.train.run_lock import sole_run
-from ldm_ae.train.start import make_ready, require_one_start, starting_point
+from ldm_ae.train.start import begin
 from ldm_ae.train.steps import train_step
 from ldm_ae.train.trackers import start_trackers
 from ldm_ae.train.updates import is_due, run_updates
@@ -41,19 +39,14 @@ def train(experiment: Experiment, resume: str | None = None) -> Path:
     gradient is not finite; TrainingStopped after SIGTERM or SIGINT, with everything saved; OSError
     that names the folder and the last checkpoint when the disk is full.
     """
-    run_dir = Path(experiment.train.run_dir)
-    ranks = join_ranks(experiment.train)
-    one_run = sole_run(run_dir, ranks.is_main_process)
-    with naming_full_disk(run_dir), naming_worker_failures(), one_run:
+    with sole_run(experiment.train):
         return _train(experiment, resume)
 
 
 def _train(experiment: Experiment, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
-    notes = make_ready(run_dir, resume, experiment.best_metric)
-    checkpoint = starting_point(run_dir, resume, experiment.best_metric)
-    progress = read_progress(checkpoint) if checkpoint else Progress()
-    require_one_start(progress.step, run_dir)
+    start = begin(run_dir, resume, experiment.best_metric)
+    checkpoint, progress, notes = start.checkpoint, start.progress, start.notes
     data = open_data(experiment.data)
     experiment, about_precision = settle_precision(experiment, checkpoint)
     experiment, about_kernels = settle_kernels(experiment, checkpoint)

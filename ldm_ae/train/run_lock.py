@@ -6,17 +6,36 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ldm_ae.data.worker_signals import naming_worker_failures
 from ldm_ae.distributed import gather_from_ranks
 from ldm_ae.errors import UserError
 from ldm_ae.folder_lock import locked
+from ldm_ae.train.accelerator import join_ranks
+from ldm_ae.train.checkpoint_folders import naming_full_disk
+from ldm_ae.train.config import RunConfig
 
 
 @contextlib.contextmanager
-def sole_run(run_dir: Path, is_main_process: bool) -> Iterator[None]:
-    """No other run has the folder while the block runs; the main process holds the lock.
+def sole_run(config: RunConfig) -> Iterator[None]:
+    """While the block runs the processes of the run are joined, no other run has its folder, and
+    what its disk or its workers fail at is named.
 
-    Raises UserError on every rank, with the folder as it was, if another run has it.
+    Raises UserError as `join_ranks`, and on every rank, with the folder as it was, if another run
+    has it.
     """
+    run_dir = Path(config.run_dir)
+    ranks = join_ranks(config)
+    with (
+        naming_full_disk(run_dir),
+        naming_worker_failures(),
+        _lock_held(run_dir, ranks.is_main_process),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _lock_held(run_dir: Path, is_main_process: bool) -> Iterator[None]:
+    """By the main process."""
     with contextlib.ExitStack() as stack:
         refusal = ""
         if is_main_process:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ldm_ae.digests import DamagedError, verify
 from ldm_ae.distributed import gather_from_ranks, world
 from ldm_ae.errors import UserError
+from ldm_ae.train.checkpoint import Progress, read_progress
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, recover, set_aside
+
+
+@dataclass(frozen=True)
+class Start:
+    """checkpoint: None for a new run. notes: lines for the log."""
+
+    checkpoint: Path | None
+    progress: Progress
+    notes: list[str]
+
+
+def begin(run_dir: Path, resume: str | None, best_metric: str | None = None) -> Start:
+    """Where a run starts, found by all its processes together.
+
+    Raises UserError on every rank as `make_ready`, and if they would start from different steps.
+    """
+    notes = make_ready(run_dir, resume, best_metric)
+    checkpoint = starting_point(run_dir, resume, best_metric)
+    progress = read_progress(checkpoint) if checkpoint else Progress()
+    _require_one_start(progress.step, run_dir)
+    return Start(checkpoint, progress, notes)
 
 
 def starting_point(
@@ -81,7 +104,7 @@ def _verified(run_dir: Path, resume: str | None, best_metric: str | None) -> lis
     return []
 
 
-def require_one_start(step: int, run_dir: Path) -> None:
+def _require_one_start(step: int, run_dir: Path) -> None:
     """Raise UserError, on every rank, unless all start from the same step: weights are not sent
     around after a resume."""
     steps = gather_from_ranks(step)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from ldm_ae.data.batch_jobs import batch_jobs
 from ldm_ae.data.config import DataConfig
-from ldm_ae.data.loaders import TrainLoader, batch_jobs
+from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.source import Shard, Source, TrainingImages
 from ldm_ae.data.streams import lane_items
