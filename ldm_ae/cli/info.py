@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ldm_ae import zoo
 from ldm_ae.codec.format import container
@@ -82,17 +83,27 @@ def of_run(path: Path) -> Mapping[str, object]:
     from ldm_ae import config
 
     content = config.read_yaml(path / RUN)
-    train, model = content.get("train") or {}, content.get("model") or {}
+    train = content.get("train") or {}
     steps = sorted(
         int(folder.name.removeprefix("step-"))
         for folder in path.glob("checkpoints/step-*")
         if folder.name.removeprefix("step-").isdigit()
     )
-    return {
-        "kind": model.get("kind"),
-        "data": (content.get("data") or {}).get("path"),
+    denoiser = "denoiser" in content
+    made = path / ("pipeline" if denoiser else "export")
+    subject = _of_denoiser(content) if denoiser else _of_autoencoder(content)
+    return subject | {
         "steps": f"{steps[-1] if steps else 0} of {train.get('steps')}",
         "checkpoints": ", ".join(map(str, steps)) or "none",
         "precision": train.get("precision"),
-        "export": path / "export" if (path / "export").is_dir() else "none yet",
+        made.name: made if made.is_dir() else "none yet",
     }
+
+
+def _of_autoencoder(content: Mapping[str, Any]) -> dict[str, object]:
+    model, data = content.get("model") or {}, content.get("data") or {}
+    return {"kind": model.get("kind"), "data": data.get("path")}
+
+
+def _of_denoiser(content: Mapping[str, Any]) -> dict[str, object]:
+    return {"kind": "denoiser", "latents": content.get("store"), "of model": content.get("model")}

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import ldm_ae.diffusion.loop as loop
+from ldm_ae.cli.info import of_run
 from ldm_ae.diffusion.loop import train_diffusion
 from ldm_ae.errors import UserError
 from ldm_ae.train.stopping import TrainingStopped
@@ -48,6 +49,8 @@ def test_a_run_leaves_a_pipeline_that_samples_by_itself(
     images = pipeline(pipeline.get_label_ids(["dog", "cat"]), num_inference_steps=3).images
     assert [image.size for image in images] == [(16, 16)] * 2
     assert np.asarray(images[0]).std() > 0
+    said = of_run(run)
+    assert (said["kind"], said["steps"], said["pipeline"]) == ("denoiser", "4 of 4", folder)
 
 
 def ends(run: Path) -> dict[str, torch.Tensor]:
