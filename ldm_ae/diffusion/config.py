@@ -24,6 +24,14 @@ class DenoiserConfig:
     head_dim: Width = 64
     patch_size: Width = 2
 
+    def __post_init__(self) -> None:
+        width = self.num_heads * self.head_dim
+        if width % 4:  # a sine and a cosine of each of two coordinates
+            raise UserError(
+                f"denoiser.num_heads={self.num_heads}, head_dim={self.head_dim}: the width, their"
+                f" product {width}, must be a multiple of 4"
+            )
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -78,6 +86,14 @@ class DiffusionConfig:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     train: DiffusionTrainConfig = field(default_factory=DiffusionTrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.sampling.guidance > 1 and self.train.label_dropout == 0:
+            raise UserError(
+                f"sampling.guidance={self.sampling.guidance} with train.label_dropout=0: the empty"
+                " class, which guidance leads away from, would not be learned; use"
+                " sampling.guidance=1, or a label_dropout above 0"
+            )
 
 
 def load_diffusion(

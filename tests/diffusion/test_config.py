@@ -31,6 +31,8 @@ def test_the_shipped_one_is_read() -> None:
         ("train.label_dropout=1", "train.label_dropout=1"),
         ("sampling.guidance=0", "guidance=0"),
         ("denoiser.num_layers=many", "denoiser.num_layers=many"),
+        ("denoiser={num_heads: 1, head_dim: 6}", "their product 6, must be a multiple of 4"),
+        ("train.label_dropout=0", "guidance=2.0 with train.label_dropout=0"),
         ("train=7", "train"),
     ],
 )
