@@ -52,7 +52,11 @@ def _train(experiment: DiffusionConfig, resume: str | None) -> Path:
     checkpoint, progress, notes = start.checkpoint, start.progress, start.notes
     encoder = LatentEncoder(experiment.model)
     latents = open_latents(LatentStore(experiment.store), encoder.facts, experiment.labels)
-    facts = {"model": encoder.facts["sha256"], "labels": list(latents.names)}
+    facts = {
+        "model": encoder.facts["sha256"],
+        "scaling_factor": latents.scaling_factor,
+        "labels": list(latents.names),
+    }
     if checkpoint:
         _require_same(run_dir, facts)
     experiment = _settle_precision(experiment, checkpoint)
@@ -98,14 +102,15 @@ def _train(experiment: DiffusionConfig, resume: str | None) -> Path:
 
 
 def _require_same(run_dir: Path, facts: dict[str, Any]) -> None:
-    """Raise UserError if a run was trained on another model's latents, or on other classes."""
+    """Raise UserError if a run was trained on another model's latents, or on latents of another
+    scaling, or on other classes."""
     path = run_dir / FACTS
     known = read_json(path) if path.is_file() else facts
     for name, value in facts.items():
-        if known.get(name) != value:
+        if known.get(name, value) != value:
             raise UserError(
-                f"{run_dir} was trained with {name} {known.get(name)}; this store has {value}:"
-                " take the store that it began with, or start anew with another --out"
+                f"{run_dir} was trained with {name} {known[name]}, and now it is {value}: take the"
+                " store and the model that it began with, or start anew with another --out"
             )
 
 

@@ -1,5 +1,6 @@
 """Whole trainings: what they leave, that they resume to the bit, and what they refuse."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -109,10 +110,17 @@ def test_a_signal_saves_and_the_run_goes_on(
     assert train_diffusion(make_config(store), resume="latest").is_dir()
 
 
-def test_a_run_goes_on_with_its_own_store_alone(make_store, make_config, pictures) -> None:
+def test_a_run_goes_on_with_its_own_store_alone(
+    make_store, make_config, pictures, model, tmp_path: Path
+) -> None:
     train_diffusion(make_config(make_store(), "train.steps=2"))
-    with pytest.raises(UserError, match=r"with labels \['cat', 'dog'\]; this store has \['a', 'b"):
+    with pytest.raises(UserError, match=r"with labels \['cat', 'dog'\], and now it is \['a', 'b"):
         train_diffusion(make_config(make_store(), "labels=[a, b]"), resume="latest")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.25}))
+    with pytest.raises(UserError, match=r"with scaling_factor 0\.5, and now it is 0\.25"):
+        train_diffusion(make_config(tmp_path / "store"), resume="latest")
+    (model / "config.json").write_text(json.dumps(config))
     (pictures / "cat" / "0.png").unlink()
     with pytest.raises(UserError, match="the run saw 8 images"):
         train_diffusion(make_config(make_store()), resume="latest")
