@@ -24,7 +24,7 @@ from ldm_ae.data.opening import kind_of
 from ldm_ae.data.randomness import epoch_order
 from ldm_ae.diffusion.config import DiffusionConfig, load_diffusion
 from ldm_ae.diffusion.loop import train_diffusion
-from ldm_ae.diffusion.pipeline import sample
+from ldm_ae.diffusion.pipeline import num_classes, sample
 from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
@@ -189,7 +189,7 @@ def _generated(pipeline: Any, count: int, experiment: DiffusionConfig) -> Iterat
     denoiser.forward = bf16(denoiser.forward)
 
     def draw(first: int, size: int) -> Pixels:
-        classes = [place % len(pipeline.labels) for place in range(first, first + size)]
+        classes = [place % num_classes(pipeline) for place in range(first, first + size)]
         pixels = sample(pipeline, classes, experiment.sampling, seed=first)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 

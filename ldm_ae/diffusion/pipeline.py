@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from numpy.typing import NDArray
 
-from ldm_ae.convert.diffusers_class import as_diffusers
+from ldm_ae.convert.diffusers_class import as_diffusers, save
 from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.diffusion.config import SamplingConfig
 from ldm_ae.diffusion.denoiser import TIMESTEPS
@@ -44,25 +44,34 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     """What `DiTPipeline.from_pretrained` opens alone; whole or not at all."""
     with placing(folder) as aside:
         pipeline.save_pretrained(aside, safe_serialization=True)
+        save(pipeline.vae, aside / "vae")  # without the keys that some classes warn of
+
+
+def num_classes(pipeline: Any) -> int:
+    """Of a DiTPipeline, which takes each part of a name with commas for a label of that class."""
+    return 1 + max(pipeline.labels.values())
 
 
 def sample_grid(pipeline: Any, sampling: SamplingConfig, seed: int) -> NDArray[np.uint8]:
-    """(H, W, 3): a column for each class, or for ten of many; the same noise at each call."""
-    count = max(1, len(pipeline.labels))
+    """(H, W, 3): a column for each class, or for ten of many; the same noise at each call. Grey is
+    shown as grey; alpha is left out."""
+    count = num_classes(pipeline)
     columns = min(count, _MAX_COLUMNS) if count > 1 else _MAX_COLUMNS
     classes = [column * count // columns for column in range(columns)]
     images = sample(pipeline, classes * sampling.rows, sampling, seed)
-    return rearrange(images, "(r c) h w k -> (r h) (c w) k", c=columns)
+    grid = rearrange(images[..., :3], "(r c) h w k -> (r h) (c w) k", c=columns)
+    return np.broadcast_to(grid, (*grid.shape[:2], 3))
 
 
 def sample(
     pipeline: Any, classes: Sequence[int], sampling: SamplingConfig, seed: int
 ) -> NDArray[np.uint8]:
-    """(B, H, W, 3), one of each class; each from a generator of its own, seed + its place."""
+    """(B, H, W, C), one of each class; each from a generator of its own, seed + its place. A single
+    class has nothing to be guided away from."""
     generators = [torch.Generator().manual_seed(seed + place) for place in range(len(classes))]
     images = pipeline(
         class_labels=list(classes),
-        guidance_scale=sampling.guidance,
+        guidance_scale=sampling.guidance if num_classes(pipeline) > 1 else 1.0,
         num_inference_steps=sampling.num_steps,
         generator=generators,
         output_type="np",
