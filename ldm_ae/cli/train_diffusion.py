@@ -43,5 +43,6 @@ def run(arguments: argparse.Namespace) -> int | None:
             print(stopped, file=sys.stderr)
         return STOPPED_EXIT_CODE
     if is_first:
-        print(f'Sample: diffusers.DiTPipeline.from_pretrained("{pipeline}")(class_labels=[0])')
+        call = f"class_labels=[0], guidance_scale={experiment.sampling.guidance}"
+        print(f'Sample: diffusers.DiTPipeline.from_pretrained("{pipeline}")({call}).images')
     return None
