@@ -7,6 +7,7 @@ Encodes the photos, trains, samples, and prints the Fréchet distance of what is
 floor. Stopped at any moment, the same command goes on. Overrides are of the denoiser's config.
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from ldm_ae.bench.command import add_models, make_parser, named_folders, one_line_errors
 from ldm_ae.bench.generation import Comparison, compare, save_grids
 from ldm_ae.bench.report import format_table, provenance, write_json
+from ldm_ae.train.stopping import STOPPED_EXIT_CODE, TrainingStopped
 
 COLUMNS = {
     "name": "s",
@@ -47,7 +49,11 @@ def main() -> None:
             tuple(arguments.overrides),
             arguments.work,
         )
-        report = compare(comparison, models)
+        try:
+            report = compare(comparison, models)
+        except TrainingStopped:
+            print("stopped, and saved: the same command goes on", file=sys.stderr)
+            sys.exit(STOPPED_EXIT_CODE)
     write_json(arguments.out, report | provenance())
     save_grids(comparison, list(models), arguments.out.with_suffix(".png"))
     print(format_table(report["rows"], COLUMNS))

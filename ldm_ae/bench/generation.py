@@ -6,7 +6,7 @@ so that a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from ldm_ae.files import replacing
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
 from ldm_ae.store.job import Job
 from ldm_ae.store.parts import Part, claim
-from ldm_ae.store.preparing import Batch, Preparation
+from ldm_ae.store.preparing import Batch, End, Preparation
 from ldm_ae.store.run import encode_dataset
 from ldm_ae.store.settings import ModelChoice
 from ldm_ae.store.views import Views
@@ -84,7 +84,7 @@ def compare(
         raise UserError(f"{len(order)} photos: two sets of {comparison.samples} need more")
     halves = np.sort(order[: comparison.samples]), np.sort(order[-comparison.samples :])
     moments = [
-        _moments(comparison, f"photos-{i}", network, _photos(job, half))
+        _moments(comparison, f"photos-{i}-of-{len(order)}", network, _photos(job, half))
         for i, half in enumerate(halves)
     ]
     floor, rows = frechet_distance(*moments), []
@@ -93,8 +93,7 @@ def compare(
         place = comparison.work / name
         threads = torch.get_num_threads()
         outcome = encode_dataset(comparison.job(model), place / "store", threads=threads)
-        if outcome.left_out:
-            raise UserError(f"{len(outcome.left_out)} photos cannot be used: remove them")
+        _require_usable(outcome.left_out)
         experiment = comparison.experiment(name, model)
         told(f"{name}: train")
         pipeline = _open(train_diffusion(experiment, resume="auto"))
@@ -169,18 +168,27 @@ def _moments(
 
 
 def _photos(job: Job, rows: np.ndarray) -> Iterator[Chunk]:
-    """The crops that are encoded."""
+    """The crops that are encoded. Raises UserError for photos that cannot be used."""
     source = job.open_source()
     preparation = Preparation(job, source, 3)
 
     def read(chunk: np.ndarray) -> Pixels:
-        things = preparation.of(Part(0, tuple(chunk.tolist())), {})
+        things = list(preparation.of(Part(0, tuple(chunk.tolist())), {}))
+        entries = [p.entry for end in things if isinstance(end, End) for p in end.pictures]
+        _require_usable({entry.key: entry.reason for entry in entries if entry.reason})
         batches = [thing.views for thing in things if isinstance(thing, Batch)]
         pixels = [view.pixels for views in batches for _, view in views]
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
     for start in range(0, len(rows), CHUNK):
         yield partial(read, rows[start : start + CHUNK])
+
+
+def _require_usable(left_out: Mapping[str, str]) -> None:
+    """left_out: name -> reason. Raises UserError if there are any."""
+    if left_out:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
+        raise UserError(f"{len(left_out)} photos cannot be used: remove them. {listed}")
 
 
 def _generated(pipeline: Any, count: int, experiment: DiffusionConfig) -> Iterator[Chunk]:

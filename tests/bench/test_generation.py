@@ -1,5 +1,6 @@
 """Two latent spaces compared at a tiny scale, stopped and taken up."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,22 @@ def test_both_spaces_are_measured_and_a_stopped_run_goes_on(
     (comparison.work / "features" / "b-0000.pt").unlink()
     monkeypatch.setattr(generation, "_photos", lambda *_: [None])  # whose features are there
     assert compare(comparison, models)["rows"] == report["rows"]
+
+
+def test_a_broken_photo_is_named_and_no_figure_rests_on_it(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = torch.nn.Identity()
+    network.forward = colours  # type: ignore[method-assign]
+    monkeypatch.setattr(generation, "load_efficientnet", lambda: network)
+    broken = Path(comparison.images) / "a" / "8.png"
+    broken.write_bytes(b"no picture")
+    models = {"a": GOLDEN / "kl_v1"}
+    with pytest.raises(UserError, match=r"1 photos cannot be used: remove them\. a/8\.png: "):
+        compare(comparison, models)
+    broken.unlink()
+    afresh = replace(comparison, work=comparison.work.with_name("afresh"))
+    assert compare(comparison, models)["rows"] == compare(afresh, models)["rows"]
 
 
 def test_too_few_photos_are_refused(comparison: Comparison) -> None:
