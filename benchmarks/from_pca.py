@@ -63,6 +63,10 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     places = [f"data.{item}" for item in arguments.data]
     steps = [f"train.steps={arguments.steps}", f"train.validate_every={arguments.steps}"]
+    experiment = config.load(Experiment, CONFIG, [*places, *arguments.set])
+    data = open_data(experiment.data)
+    pictures, others = first(training_crops(experiment, data), 2 * arguments.count).chunk(2)
+    pca = PicturePCA.of(pictures, VALUES)
     panel = panel_of(arguments)
     features = load_efficientnet()
     models = {}
@@ -70,11 +74,6 @@ def run(arguments: argparse.Namespace) -> None:
         own = [item.replace("STEPS", str(arguments.steps)) for item in changed]
         asked = [*own, *places, *steps, *arguments.set]
         models[name] = load(trained(name, CONFIG, arguments.runs / name, asked))
-    experiment = config.load(Experiment, CONFIG, [*places, *arguments.set])
-    data = open_data(experiment.data)
-    crops = first(training_crops(experiment, data), 2 * arguments.count)
-    pictures, others = crops.chunk(2)
-    pca = PicturePCA.of(pictures, VALUES)
     coders = {"PCA": pca.reconstruct} | {name: model.reconstruct for name, model in models.items()}
     held_out = [to_float(image[None]) for _, image in validation_images(data)]
     kept = [
