@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,28 @@ def test_a_script_names_every_verb_and_their_options(shell: str, capsys) -> None
     assert "--dry-run" in script
 
 
-def test_bash_completes_with_it(capsys) -> None:
+def test_bash_completes_with_it(tmp_path: Path, capsys) -> None:
+    for name in ("photo.png", "runs/kl"):
+        (tmp_path / name).mkdir(parents=True)
     main(["completion", "bash"])
     ask = 'COMP_WORDS=(ldm-ae %s); COMP_CWORD=%d; %s; echo "${COMPREPLY[@]}"'
     function = '$(complete -p ldm-ae | sed "s/.*-F \\([^ ]*\\).*/\\1/")'
-    lines = [capsys.readouterr().out, ask % ("comp", 1, function), ask % ("push --d", 2, function)]
-    found = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
-    assert found.stdout.split() == ["compress", "completion", "--dry-run"]
+    typed = {
+        "comp": "compress completion",
+        "push --d": "--dry-run",
+        "compress pho": "photo.png",
+        "compress photo.png --model runs/k": "runs/kl",
+        "compress photo.png --quality p": "",
+    }
+    lines = [capsys.readouterr().out]
+    lines += [ask % (words, len(words.split()), function) for words in typed]
+    command = ["bash", "-c", "\n".join(lines)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.splitlines() == list(typed.values())
+
+
+def test_zsh_completes_file_names(capsys) -> None:
+    """As text: zsh itself is not everywhere."""
+    main(["completion", "zsh"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "folder, or the name" in line]
+    assert lines and all(line.endswith(':_files"') for line in lines)
