@@ -25,6 +25,7 @@ from ldm_ae.bench.from_pca import (
     PicturePCA,
     distances,
     first,
+    in_batches,
     samples,
 )
 from ldm_ae.bench.panel import add_panel_arguments, panel_of
@@ -41,7 +42,7 @@ from ldm_ae.viz.gallery import Tile, save_gallery
 
 CONFIG = "vae_prior"
 SHOWN = 8
-FRECHET = {"name": "s", "frechet": ".4g"}
+FRECHET = {"name": "s", "to_pictures": ".4g", "to_kept": ".4g"}
 
 Reconstruct = Callable[[Tensor], Tensor]
 
@@ -81,7 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
         for name, reconstruct in coders.items()
     ]
     drawn = samples(models, pca, pictures, arguments.count)
-    found, floor = distances(drawn, pictures, others, features)
+    with torch.inference_mode():
+        again = {name: in_batches(coder, pictures) for name, coder in coders.items()}
+    found, floor = distances(drawn, again, pictures, others, features)
     content = {
         "protocol": PROTOCOL | panel.protocol() | {"network": NAME, "samples": arguments.count},
         "training": {"steps": arguments.steps, "data": arguments.data, "set": arguments.set},
@@ -96,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows = [_row(name, list(images[:SHOWN].split(1))) for name, images in drawn.items()]
     save_gallery(arguments.pictures / "from_pca_drawn.png", rows)
     print(format_table(kept, {"name": "s"} | dict.fromkeys(panel.names, ".4g")))
-    print(format_table([{"name": n, "frechet": d} for n, d in found.items()], FRECHET))
+    print(format_table(found, FRECHET))
     print(f"floor: {floor:.4g}\nwritten: {arguments.out}, {arguments.pictures}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +40,9 @@ PROTOCOL = {
     "reconstruction": f"held-out pictures at {SIDE} px, rounded to uint8; means over pictures",
     "samples": "PCA: coefficients of the variances found; N(0, I): latents of a unit normal; "
     "fitted: a normal with mean and covariance of the training latents; codes: each drawn alike",
-    "frechet": "between the samples and as many training pictures",
-    "floor": "the same between these and as many other training pictures",
+    "to_pictures": "Frechet distance of samples, or of what is kept, to as many training pictures",
+    "to_kept": "of samples to the same model's reconstructions of these pictures",
+    "floor": "of as many other training pictures to these",
 }
 
 
@@ -111,21 +113,32 @@ def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 
 def distances(
     drawn: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
     pictures: Tensor,
     others: Tensor,
     features: Callable[[Tensor], Tensor],
-) -> tuple[dict[str, float], float]:
-    """The Fréchet distance of each set of samples to the pictures, and that of other pictures.
+) -> tuple[list[dict[str, Any]], float]:
+    """Rows of Fréchet distances, and that of other pictures to the pictures.
 
-    features: (N, 3, H, W), uint8 -> (N, d).
+    drawn: by "NAME, how" or "NAME". kept: NAME -> its reconstructions of the pictures, which tell
+    a decoder's blur from a prior that misses. features: (N, 3, H, W), uint8 -> (N, d).
     """
 
     def moments(images: Tensor) -> FeatureMoments:
         return FeatureMoments.of(in_batches(features, to_uint8(images)))
 
     reference = moments(pictures)
-    found = {name: frechet_distance(reference, moments(images)) for name, images in drawn.items()}
-    return found, frechet_distance(reference, moments(others))
+    own = {name: moments(images) for name, images in kept.items()}
+    rows: list[dict[str, Any]] = [
+        {"name": f"{name}, kept", "to_pictures": frechet_distance(reference, found), "to_kept": 0.0}
+        for name, found in own.items()
+    ]
+    for name, images in drawn.items():
+        found, family = moments(images), own[name.partition(",")[0]]
+        distance = frechet_distance(reference, found)
+        own_distance = frechet_distance(family, found)
+        rows.append({"name": name, "to_pictures": distance, "to_kept": own_distance})
+    return rows, frechet_distance(reference, moments(others))
 
 
 def first(batches: Iterable[Tensor], count: int) -> Tensor:

@@ -69,11 +69,14 @@ def test_what_is_like_the_pictures_is_nearer_and_the_floor_nearest(pictures: Ten
     def colours(images: Tensor) -> Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(images.float(), 2).flatten(1)
 
-    near, far = pictures[:100] + 0.05, pictures[:100] + 0.5
-    found, floor = distances({"near": near, "far": far}, pictures[:100], pictures[100:], colours)
-    assert found["near"] < found["far"]
-    same, _ = distances({"same": pictures[:100]}, pictures[:100], pictures[100:], colours)
-    assert same["same"] < 1e-3 < floor
+    taken, others = pictures[:100], pictures[100:]
+    drawn = {"A, near": taken + 0.05, "A, far": taken + 0.5, "B": taken}
+    rows, floor = distances(drawn, {"A": taken + 0.4, "B": taken}, taken, others, colours)
+    found = {row["name"]: (row["to_pictures"], row["to_kept"]) for row in rows}
+    assert list(found) == ["A, kept", "B, kept", "A, near", "A, far", "B"]
+    assert found["B"][0] < 1e-3 < floor < found["A, near"][0] < found["A, kept"][0]
+    assert found["A, far"][1] < found["A, near"][1]  # to what A keeps, not to the pictures
+    assert found["B"][1] < 1e-3
 
 
 def test_pictures_are_taken_from_the_front_and_too_few_are_named() -> None:
