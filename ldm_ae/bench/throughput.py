@@ -39,8 +39,8 @@ _LOSS = "loss={perceptual: {net: squeeze}, perceptual_weight: 2}"
 
 @dataclass(frozen=True)
 class Subject:
-    """task: what is timed, of the model of a config. side, batch: of the images. fast: our kernels
-    for a CPU. runtime: what an encoder or decoder runs in. overrides: of the config, for ours."""
+    """task: what is timed, of the model of a config. side, batch: of the images. fast: our kernels.
+    runtime: what an encoder or decoder runs in. overrides: of the config, for ours."""
 
     task: Task
     implementation: Literal["ours", "diffusers"]
@@ -105,7 +105,8 @@ def gpu_subjects(task: Task, model: str, side: int, batch: int) -> list[Subject]
             found += [half, replace(half, implementation="ours")]
     if task == "step":  # ours chooses its layout by itself
         found = [s for s in found if s.implementation == "diffusers" or not s.channels_last]
-    return found
+        return [*found, replace(plain, implementation="ours", bf16=True, fast=True)]
+    return [*found, replace(plain, implementation="ours", fast=True)]
 
 
 def compare(
@@ -218,9 +219,10 @@ def _coder_pass(subject: Subject, experiment: Experiment) -> Callable[[], object
     if subject.implementation == "ours":
         ours = build_model(experiment.model).eval().to(subject.device)
         if subject.fast:
-            make_fast(ours)
+            make_fast(ours, torch.device(subject.device))
         for half in (ours.encoder, ours.decoder):
-            half.to(torch.bfloat16 if subject.bf16 else torch.float32)
+            if subject.bf16:
+                half.to(torch.bfloat16)
             if subject.runtime == "compiled":
                 half.compile()
         if subject.channels_last:

@@ -82,7 +82,7 @@ def load(
     `.latents_std` are an export's statistics per channel, or None. The output is the diffusers
     class' own, in fp32.
 
-    precision: `fast`, on a CPU, is for use without exactness: `.precision` of the model says what
+    precision: `fast` is for use without exactness: `.precision` of the model says what
         was taken, images differ by less than half an 8-bit level in the mean, indices may differ,
         and a codec does not take such a model.
 
@@ -96,10 +96,10 @@ def load(
     device = usable_device(device)
     if precision not in ("fp32", "fast"):
         raise UserError(f"precision={precision!r}: use fp32 or fast")
-    if precision == "fast" and device.type != "cpu":
+    if precision == "fast" and device.type not in ("cpu", "cuda"):
         raise UserError(
-            f"precision=fast with device={device} is for CPUs: leave it out, and call the model"
-            " under torch.autocast"
+            f"precision=fast with device={device} is for CPUs and CUDA: leave it out, and call the"
+            " model under torch.autocast"
         )
     if dtype not in _PRECISIONS or (precision == "fast" and dtype != torch.float32):
         raise UserError(
@@ -108,7 +108,7 @@ def load(
         )
     model = build_stored(find(folder, subfolder, variant))
     if precision == "fast":
-        make_fast(model)
+        make_fast(model, device)
     elif dtype != torch.float32:
         model.encoder.to(dtype)
         model.decoder.to(dtype)

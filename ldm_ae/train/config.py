@@ -92,10 +92,10 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """kernels: `fast` computes the same as `plain` to rounding, on a CPU alone: channels-last
-        memory with a norm of its own, repetition folded into the convolution after it, and with
-        bf16 Muon's products in it. `auto` takes what is faster for this model here; a resumed run
-        keeps what it began with.
+    """kernels: `fast` computes the same as `plain` to rounding, in channels-last memory with norms
+        of its own, which Triton compiles on a GPU; on a CPU repetition is folded into the
+        convolution after it, too. `auto` takes what is faster for this model on this CPU, and
+        `plain` on a GPU; a resumed run keeps what it began with.
     non_finite: what a NaN or infinite loss term or gradient leads to. `stop` ends the run before
         the update, naming the terms and images; `skip` leaves that update out on every rank, with
         the codebook's own, counts it (`skipped_updates` in the log) and prints the names, but

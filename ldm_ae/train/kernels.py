@@ -13,6 +13,7 @@ from ldm_ae.distributed import from_first_rank
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.models.layout import has_triton
 from ldm_ae.threads import using_threads
 from ldm_ae.train.accelerator import uses_cpu
 from ldm_ae.train.config import Experiment
@@ -27,13 +28,13 @@ def settle_kernels(experiment: Experiment, checkpoint: Path | None) -> tuple[Exp
     rank, all of which must call it; and a line for the log, empty where the config decided.
 
     checkpoint: where the run goes on, if it does: `auto` then keeps what its config.yaml says;
-    plain, if it says nothing. Raises UserError for fast kernels on a GPU.
+    plain, if it says nothing. Raises UserError for fast kernels on a GPU without Triton.
     """
     asked, on_cpu = experiment.train.kernels, uses_cpu(experiment.train)
-    if asked == "fast" and not on_cpu:
+    if asked == "fast" and not on_cpu and not has_triton():
         raise UserError(
-            "train.kernels=fast is for CPUs: on a GPU use train.kernels=auto or plain, or say"
-            " train.device=cpu"
+            "train.kernels=fast needs Triton on a GPU: pip install triton, or use"
+            " train.kernels=plain"
         )
     if asked != "auto":
         return experiment, ""

@@ -43,14 +43,15 @@ def test_every_rank_takes_what_the_first_found(
     assert (settled.train.kernels, note) == ("fast", "note")
 
 
-def test_a_gpu_has_plain_kernels_alone(
+def test_a_gpu_has_plain_kernels_unless_asked(
     measured, make_experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured(None)
     monkeypatch.setattr(kernels, "uses_cpu", lambda train: False)
     settled, _ = settle_kernels(make_experiment("train.kernels=auto"), None)
     assert settled.train.kernels == "plain"
-    with pytest.raises(UserError, match=r"train\.kernels=fast is for CPUs"):
+    monkeypatch.setattr(kernels, "has_triton", lambda: False)
+    with pytest.raises(UserError, match=r"train\.kernels=fast needs Triton on a GPU"):
         settle_kernels(make_experiment("train.kernels=fast"), None)
 
 
