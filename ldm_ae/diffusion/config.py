@@ -9,7 +9,7 @@ from typing import Any
 from ldm_ae import config
 from ldm_ae.config import Depth, Width
 from ldm_ae.errors import UserError
-from ldm_ae.train.config import RunConfig
+from ldm_ae.train.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class DenoiserConfig:
     patch_size: Width = 2
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise UserError(f"denoiser.{name}={value}: use 1 or more")
         width = self.num_heads * self.head_dim
         if width % 4:  # a sine and a cosine of each of two coordinates
             raise UserError(

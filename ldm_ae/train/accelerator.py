@@ -14,8 +14,8 @@ from accelerate.utils import (
 )
 
 from ldm_ae.errors import UserError
-from ldm_ae.train.config import RunConfig
 from ldm_ae.train.memory import keep_freed_memory
+from ldm_ae.train.run_config import RunConfig
 from ldm_ae.train.trackers import require_trackers
 
 MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}

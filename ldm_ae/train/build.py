@@ -11,12 +11,13 @@ from ldm_ae.losses.critic import Critic, build_critic
 from ldm_ae.losses.objective import Objective
 from ldm_ae.losses.perceptual import PerceptualLoss, build_perceptual
 from ldm_ae.losses.views import smallest_image
-from ldm_ae.train.config import Experiment, RunConfig
+from ldm_ae.train.config import Experiment
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.initial import initial_model, teacher_of
 from ldm_ae.train.kernels import use_kernels
 from ldm_ae.train.muon import Muon, muon_groups
 from ldm_ae.train.non_finite import Guard
+from ldm_ae.train.run_config import RunConfig
 from ldm_ae.train.state import Generator, Network, Trained, TrainState
 
 DISCRIMINATOR_BETAS = (0.5, 0.9)

@@ -12,7 +12,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.folder_lock import locked
 from ldm_ae.train.accelerator import join_ranks
 from ldm_ae.train.checkpoint_folders import naming_full_disk
-from ldm_ae.train.config import RunConfig
+from ldm_ae.train.run_config import RunConfig
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ from ldm_ae.losses.perceptual import PerceptualLoss
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.teacher import Teacher
-from ldm_ae.train.config import RunConfig, TrainConfig
+from ldm_ae.train.config import TrainConfig
 from ldm_ae.train.ema import WeightAverage
 from ldm_ae.train.non_finite import Guard
+from ldm_ae.train.run_config import RunConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 

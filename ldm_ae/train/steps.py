@@ -13,12 +13,12 @@ from torch import Tensor
 from ldm_ae.data.batch import Batch
 from ldm_ae.noise import mix, noise_keys
 from ldm_ae.train.adversarial import adversarial_term, discriminator_step, generator_factor
-from ldm_ae.train.config import LearningRateSchedule, RunConfig
 from ldm_ae.train.non_finite import (
     NonFiniteError,
     quantizer_state,
     restore_quantizer,
 )
+from ldm_ae.train.run_config import LearningRateSchedule, RunConfig
 from ldm_ae.train.state import TrainState
 from ldm_ae.train.update import Evidence, Terms, checked_update
 

@@ -30,6 +30,8 @@ def test_the_shipped_one_is_read() -> None:
         ("train.sample_every=0", "train.sample_every=0: use 1 or more"),
         ("train.label_dropout=1", "train.label_dropout=1"),
         ("sampling.guidance=0", "guidance=0"),
+        ("denoiser.num_layers=0", "denoiser.num_layers=0: use 1 or more"),
+        ("denoiser.patch_size=0", "denoiser.patch_size=0: use 1 or more"),
         ("denoiser.num_layers=many", "denoiser.num_layers=many"),
         ("denoiser={num_heads: 1, head_dim: 6}", "their product 6, must be a multiple of 4"),
         ("train.label_dropout=0", "guidance=2.0 with train.label_dropout=0"),

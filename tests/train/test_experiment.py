@@ -19,6 +19,7 @@ LOGIT = "loss.reconstruction=logit_laplace"
         ("train.steps=0", "train.steps=0"),
         ("train.lr=-1", "train.lr=-1"),
         ("train.ema_decay=1", "train.ema_decay=1"),
+        ("train.betas=[0.9, 1]", r"train.betas=\[0.9, 1.0\]: use values in"),
         ("train.lr=nan", "train.lr"),
         ("train.clip_norm=-1", "train.clip_norm=-1"),
         ("train.seed=-1", "train.seed=-1"),
