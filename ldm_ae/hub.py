@@ -62,13 +62,18 @@ def download(source: str | Path, subfolders: tuple[str, ...]) -> Path:
     return Path(place) / inner
 
 
+def require_repository(name: str) -> None:
+    """Raise UserError for what is not of the form owner/model."""
+    if re.fullmatch(_REPOSITORY, name) is None:
+        raise UserError(f"{name}: a model on the hub is owner/model")
+
+
 def upload(name: str, files: Mapping[str, Path | bytes], *, private: bool) -> str:
     """Add files to the repository `owner/model` in one commit; its address. It is made if need be.
 
     Raises UserError for another form of name, without a login, and for what the hub refuses.
     """
-    if re.fullmatch(_REPOSITORY, name) is None:
-        raise UserError(f"{name}: a model on the hub is owner/model")
+    require_repository(name)
     if is_offline():
         raise UserError(f"{name}: nothing can be sent while HF_HUB_OFFLINE is set")
     api = _api()

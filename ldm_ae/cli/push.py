@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ldm_ae.convert.load import STEM
 from ldm_ae.digests import DIGESTS, digest_of, digests, digests_json, verify
 from ldm_ae.errors import UserError
-from ldm_ae.hub import PREFIX, upload
+from ldm_ae.hub import PREFIX, require_repository, upload
 
 _CARD, _PLACE = "README.md", "path/to/this/folder"
 
@@ -37,9 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
 def files_to_send(folder: Path, name: str, license_: str | None) -> dict[str, Path | bytes]:
     """The files of an export; its card speaks of the hub's name instead of a folder.
 
-    Raises UserError for what is no whole export.
+    Raises UserError for what is no whole export, and for another form of name.
     """
-    for needed in ("config.json", _CARD):
+    require_repository(name)
+    for needed in ("config.json", f"{STEM}.safetensors", _CARD):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: push what `ldm-ae export` wrote")
     verify(folder)

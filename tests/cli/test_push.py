@@ -77,11 +77,18 @@ def test_a_dry_run_needs_no_hub(exported: Path, monkeypatch, capsys) -> None:
     assert shown.endswith("nothing was sent to me/model\n")
 
 
+def without_weights(folder: Path) -> None:
+    """Nor digests, which go after a change by hand."""
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / DIGESTS).unlink()
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
         (lambda folder: (folder / "README.md").unlink(), "has no README.md"),
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (without_weights, "has no diffusion_pytorch_model.safetensors"),
         (lambda folder: (folder / "config.json").write_text("{ }"), "config.json is damaged"),
     ],
 )
@@ -95,8 +102,9 @@ def test_what_is_no_whole_export_is_not_sent(spoil, says: str, exported, sent, c
 def test_a_wrong_name_a_refusal_and_no_network_are_one_line(
     exported: Path, sent, monkeypatch, capsys
 ) -> None:
-    assert main(["push", str(exported), "model"]) == 2
-    assert "model: a model on the hub is owner/model" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert main(["push", str(exported), "model", *more]) == 2
+        assert "model: a model on the hub is owner/model" in capsys.readouterr().err
 
     class Closed:
         def create_repo(self, *_, **__) -> None:
