@@ -16,6 +16,7 @@ import ldm_ae.diffusion.loop as loop
 from ldm_ae.cli.info import of_run
 from ldm_ae.diffusion.loop import train_diffusion
 from ldm_ae.errors import UserError
+from ldm_ae.store.settings import Storage
 from ldm_ae.train.stopping import TrainingStopped
 
 # diffusers' solver turns tensors into arrays in a way that numpy 2 deprecates.
@@ -43,9 +44,10 @@ def test_a_run_leaves_a_pipeline_that_samples_by_itself(
     pipeline = diffusers.DiTPipeline.from_pretrained(folder)
     assert pipeline.labels == {"cat": 0, "dog": 1}
     averaged = load_file(run / "checkpoints" / "step-00000004" / "ema.safetensors")
-    assert torch.equal(
-        pipeline.transformer.state_dict()["proj_out_2.weight"], averaged["proj_out_2.weight"]
-    )
+    last = "proj_out_2.weight"
+    assert torch.equal(pipeline.transformer.state_dict()[last], averaged[last])
+    trained = load_file(run / "checkpoints" / "step-00000004" / "model.safetensors")
+    assert 0 < averaged[last].norm() < trained[last].norm()  # which begins at 0
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(pipeline.get_label_ids(["dog", "cat"]), num_inference_steps=3).images
     assert [image.size for image in images] == [(16, 16)] * 2
@@ -90,6 +92,18 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
     grids = [tmp_path / run / "previews" / "step-00000004.png" for run in ("whole", "cut")]
     assert grids[0].read_bytes() == grids[1].read_bytes()
+
+
+def test_accumulation_equals_a_larger_batch(make_store, make_config, tmp_path: Path) -> None:
+    store = make_store(storage=Storage("moments", "float32"))
+    train_diffusion(make_config(store, "train.batch_size=4", run="whole"))
+    train_diffusion(make_config(store, "train.accumulation=2", run="parts"))
+    whole, parts = (
+        load_file(tmp_path / run / "checkpoints" / "step-00000004" / "model.safetensors")
+        for run in ("whole", "parts")
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_signal_saves_and_the_run_goes_on(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldm_ae.data.images import to_uint8
 from ldm_ae.diffusion.config import DenoiserConfig, SamplingConfig
 from ldm_ae.diffusion.denoiser import EMPTY_CLASS, build_denoiser
 from ldm_ae.diffusion.pipeline import make_pipeline, sample, sample_grid, save_pipeline
@@ -40,6 +41,26 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
     monkeypatch.setattr(diffusers.DiTTransformer2DModel, "forward", noting)
     return found
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_whoever_knows_the_velocity_is_led_to_the_picture(
+    guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what training calls time and velocity, and the scaling, the solver's are the same."""
+    pipeline = pipeline_of()
+    pipeline.vae.register_to_config(scaling_factor=0.4)
+    x = torch.randn(4, 4, 4)
+
+    def known(self, noisy, timestep, class_labels):
+        t = (timestep / 1000)[:, None, None, None]
+        return type("Output", (), {"sample": (noisy - x) / t})
+
+    monkeypatch.setattr(diffusers.DiTTransformer2DModel, "forward", known)
+    (drawn,) = sample(pipeline, [1], SamplingConfig(num_steps=20, guidance=guidance), 0)
+    with torch.no_grad():
+        wanted = to_uint8(pipeline.vae.decode(x[None] / 0.4).sample)[0].permute(1, 2, 0)
+    assert np.abs(drawn.astype(int) - wanted.numpy()).max() <= 2
 
 
 def test_a_name_with_commas_is_one_class(asked: set[int]) -> None:
