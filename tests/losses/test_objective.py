@@ -113,6 +113,12 @@ def test_the_rates_weight_starts_late_and_rises() -> None:
     assert [at_once.penalty_weight("rate", step) for step in (2, 3)] == [0.0, 2.0]
 
 
+def test_a_prior_and_a_lesson_weigh_1_whatever_a_codebook_weighs() -> None:
+    ours = objective(codebook_weight=0.25)
+    names = ("prior", "latents", "commitment")
+    assert [ours.penalty_weight(name, 0) for name in names] == [1.0, 1.0, 0.25]
+
+
 def test_terms_are_detached() -> None:
     images = torch.zeros(1, 3, 32, 32)
     output = Reconstruction(torch.zeros_like(images).requires_grad_(), images)
