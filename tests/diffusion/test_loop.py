@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import diffusers
@@ -94,16 +96,41 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(
     assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
+def require_the_same_end(runs: Path, first: str, second: str) -> None:
+    whole, parts = (
+        load_file(runs / run / "checkpoints" / "step-00000004" / "model.safetensors")
+        for run in (first, second)
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_accumulation_equals_a_larger_batch(make_store, make_config, tmp_path: Path) -> None:
     store = make_store(storage=Storage("moments", "float32"))
     train_diffusion(make_config(store, "train.batch_size=4", run="whole"))
     train_diffusion(make_config(store, "train.accumulation=2", run="parts"))
-    whole, parts = (
-        load_file(tmp_path / run / "checkpoints" / "step-00000004" / "model.safetensors")
-        for run in ("whole", "parts")
+    require_the_same_end(tmp_path, "whole", "parts")
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_process_with_the_double_batch(
+    make_store, make_config, model: Path, tmp_path: Path
+) -> None:
+    store = make_store(storage=Storage("moments", "float32"))
+    train_diffusion(make_config(store, "train.batch_size=4", run="one"))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    said = ["-m", "ldm_ae", "train-diffusion", str(store), "--model", str(model)]
+    said += ["--out", str(tmp_path / "two"), "--config", str(tmp_path / "one" / "config.yaml")]
+    two = subprocess.run(
+        [sys.executable, *launch, *said, "train.batch_size=2"],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
-    for name, value in whole.items():
-        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-5)
+    assert two.returncode == 0, two.stderr[-3000:]
+    assert two.stdout.count("Sample: ") == 1
+    require_the_same_end(tmp_path, "one", "two")
 
 
 def test_a_signal_saves_and_the_run_goes_on(
