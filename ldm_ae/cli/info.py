@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
     path = zoo.folder_of(arguments.what) or Path(arguments.what)
     if not path.is_dir():
         lines = of_file(path)
-    elif (path / RUN).is_file():
+    elif (path / RUN).is_file() and not (path / "config.json").is_file():
         lines = of_run(path)
     else:
         lines = of_model(path)
@@ -79,17 +79,19 @@ def of_model(path: Path) -> Mapping[str, object]:
 
 
 def of_run(path: Path) -> Mapping[str, object]:
-    """A training run: how far it is, and what trains."""
+    """A training run: how far it is, and what trains. Raises UserError for another config.yaml, as
+    it lies beside LDM's checkpoints."""
     from ldm_ae import config
 
     content = config.read_yaml(path / RUN)
-    train = content.get("train") or {}
+    train, model, denoiser = content.get("train"), content.get("model"), "denoiser" in content
+    if not (isinstance(train, dict) and isinstance(model, str if denoiser else dict)):
+        raise UserError(f"{path / RUN} is not that of a training run: name the run's folder")
     steps = sorted(
         int(folder.name.removeprefix("step-"))
         for folder in path.glob("checkpoints/step-*")
         if folder.name.removeprefix("step-").isdigit()
     )
-    denoiser = "denoiser" in content
     made = path / ("pipeline" if denoiser else "export")
     subject = _of_denoiser(content) if denoiser else _of_autoencoder(content)
     return subject | {
@@ -101,8 +103,8 @@ def of_run(path: Path) -> Mapping[str, object]:
 
 
 def _of_autoencoder(content: Mapping[str, Any]) -> dict[str, object]:
-    model, data = content.get("model") or {}, content.get("data") or {}
-    return {"kind": model.get("kind"), "data": data.get("path")}
+    data = content.get("data") or {}
+    return {"kind": content["model"].get("kind"), "data": data.get("path")}
 
 
 def _of_denoiser(content: Mapping[str, Any]) -> dict[str, object]:
