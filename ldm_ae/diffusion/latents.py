@@ -46,7 +46,7 @@ class Latents:
 
     @property
     def has_moments(self) -> bool:
-        return bool(self.store.row(0).said["content"] == "moments")
+        return self.store.contents == {"moments"}
 
 
 def open_latents(
@@ -64,11 +64,10 @@ def open_latents(
             f"{store.folder} holds latents of model {found}, but the weights of --model have the"
             f" SHA-256 {facts['sha256'][:12]}: name the model that wrote the whole store"
         )
-    content = store.row(0).said["content"]
-    if content not in ("mode", "moments"):
+    if store.contents not in ({"mode"}, {"moments"}):
         raise UserError(
-            f"{store.folder} holds {content}: a denoiser needs latents of a KL model, from"
-            " encode-dataset with --latents mode or moments"
+            f"{store.folder} holds {' and '.join(sorted(store.contents))}: a denoiser needs latents"
+            " of a KL model, from encode-dataset with --latents mode or moments, all of one kind"
         )
     sizes = list(store.by_size())
     if len(sizes) > 1 or sizes[0][0] != sizes[0][1]:

@@ -121,8 +121,17 @@ class LatentStore(Dataset[dict[str, Any]]):
     def models(self) -> set[str]:
         """The SHA-256 of the weights behind its rows: one, unless shards of another engine were put
         together."""
-        claimed = indexed(self.folder)  # `encode-dataset` lets no second model in
-        return {self.row(number).model for number in range(1 if claimed else len(self))}
+        return {row.model for row in self._kinds_of_rows()}
+
+    @cached_property
+    def contents(self) -> set[str]:
+        """What its rows hold, `mode`, `moments`, `indices` or `coded`: one, likewise."""
+        return {row.said["content"] for row in self._kinds_of_rows()}
+
+    def _kinds_of_rows(self) -> Iterator[Row]:
+        """One, where `encode-dataset` lets no second model or content in; else all."""
+        claimed = indexed(self.folder)
+        return (self.row(number) for number in range(1 if claimed else len(self)))
 
     def by_size(self) -> dict[tuple[int, int], list[int]]:
         """(width, height) of crops -> the numbers of their rows: a batch takes them from one."""

@@ -1,6 +1,7 @@
 """What a denoiser sees of a store, and which stores it cannot see."""
 
 import itertools
+import json
 from pathlib import Path
 
 import diffusers
@@ -123,6 +124,13 @@ def test_a_store_of_another_model_is_refused(make_store, model) -> None:
         opened(folder, Path("kl16"))
     with pytest.raises(UserError, match=r"holds latents of model .* and f00,"):
         opened(mixed(folder, model="f00"), model)
+
+
+def test_a_store_of_modes_and_moments_is_refused(make_store, model) -> None:
+    folder = make_store()
+    said = LatentStore(folder).row(0).said | {"content": "moments"}
+    with pytest.raises(UserError, match="holds mode and moments: a denoiser needs"):
+        opened(mixed(folder, protocol=json.dumps(said)), model)
 
 
 def test_labels_that_only_some_have_are_refused_or_passed_over(make_store, model) -> None:
