@@ -46,6 +46,14 @@ stage rate train_plain_ae.py rate_f8_small model.init_from="$out/kl/export" $rat
 stage codec train_plain_ae.py rate_f8_small model.init_from="$out/rate/export" $rate \
     loss.rate_start_step=60 loss.rate_warmup_steps=60 loss.reconstruction_weight=3 \
     train.muon_lr=0.004 train.lr=3e-4 train.ema_decay=0.99 train.steps="$((${STEPS:-3000} / 6))" "$@"
+# More channels for more bits, over a wide range first.
+wide="model.latent_channels=12 train.muon_lr=0.008 train.lr=5e-4 train.ema_decay=0.998"
+stage wide train_plain_ae.py rate_f8_small model.init_from="$out/kl/export" $wide \
+    model.rate.least_step=0.5 model.rate.greatest_step=6.4 loss.rate_weight=1.42 \
+    loss.rate_start_step=200 loss.rate_warmup_steps=400 train.steps="${STEPS:-3300}" "$@"
+stage codec-fine train_plain_ae.py rate_f8_small model.init_from="$out/wide/export" $wide \
+    model.rate.least_step=0.35 model.rate.greatest_step=2.8 loss.rate_weight=0.6 loss.reconstruction_weight=2 \
+    loss.rate_start_step=60 loss.rate_warmup_steps=60 train.steps="${STEPS:-2400}" "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
 stage vq train_vq_ae.py vq_f8_small \
     "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \

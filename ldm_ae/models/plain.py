@@ -14,6 +14,7 @@ from ldm_ae.models.kl import with_log_variance, without_log_variance
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rate import RateConfig, RatePrior
 from ldm_ae.models.settings import ModelSettings
+from ldm_ae.models.widening import widened
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class PlainConfig(ModelSettings):
 
     rate: train with quantised latents and a learned prior; loss.rate_weight weighs their bits.
     init_from: start with the weights of this diffusers AutoencoderKL, its posterior's mean as the
-        latents; otherwise as in the KL family.
+        latents; otherwise as in the KL family. With more latent_channels than it has, the new ones
+        begin unused by the decoder.
     variant: of init_from's files, such as `fp16`, where it has several.
     """
 
@@ -54,9 +56,10 @@ class PlainAutoencoder(Autoencoder):
         return {name for name in self.state_dict() if name.startswith("prior.")}
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:
-        unused = self.training_names()
-        fresh = {name: value for name, value in self.state_dict().items() if name in unused}
-        self.load_state_dict({**without_log_variance(state), **fresh})
+        unused, fresh, plain = self.training_names(), self.state_dict(), without_log_variance(state)
+        if len(plain["encoder.conv_out.bias"]) < self.latent_channels:
+            plain = widened(plain, fresh)
+        self.load_state_dict({**plain, **{name: fresh[name] for name in unused}})
 
     def diffusers_state(self) -> dict[str, Tensor]:
         """With the degenerate posterior that AutoencoderKL clamps to, sigma = 3e-7."""

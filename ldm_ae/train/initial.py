@@ -13,6 +13,7 @@ from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
 from ldm_ae.models.discrete import DiscreteConfig, current_section
 from ldm_ae.models.kl import KLAutoencoder, KLConfig
+from ldm_ae.models.plain import PlainConfig
 from ldm_ae.models.settings import ModelSettings
 from ldm_ae.models.teacher import Teacher
 from ldm_ae.models.tiny import TinyConfig
@@ -146,6 +147,8 @@ def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
     # A codebook is new where the model to start from has none, a decoder's shape where it is said.
     compared = [k for k in ours if theirs[k] is not None and not (k == "decoder" and ours[k])]
+    if isinstance(given, PlainConfig) and given.latent_channels > theirs["latent_channels"]:
+        compared.remove("latent_channels")
     different = [
         f"model.{k}={ours[k]} instead of {theirs[k]}" for k in compared if ours[k] != theirs[k]
     ]
