@@ -7,6 +7,7 @@ run goes on where it stopped, from DIR/cache.
 """
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -34,10 +35,13 @@ def main() -> None:
     parser.add_argument(
         "--anchors", nargs="+", default=[ANCHOR], metavar="NAME", help="BD-rates are against these"
     )
-    parser.add_argument("--reuse", type=Path, help="folder of earlier reports of these codecs")
+    parser.add_argument("--reuse", type=Path, help="folder of earlier reports of some of these")
     add_panel_arguments(parser)
     parser.add_argument("--limit", type=int, help="only the first N images")
     parser.add_argument("--qualities", type=int, nargs="+", default=list(QUALITIES), help="ours")
+    parser.add_argument(
+        "--qualities-of", nargs="+", action="append", default=[], metavar=("NAME", "QUALITY")
+    )
     parser.add_argument("--gallery-bpp", type=float, default=0.15, help="of the equal files")
     parser.add_argument("--gallery-images", type=int, default=3, help="the first N; 0 for none")
     parser.add_argument("--gallery-only", action="store_true", help="no curves, only the gallery")
@@ -58,7 +62,8 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
     folders = named_folders(arguments.model)
     for name in sorted(set(arguments.anchors) - folders.keys() - CODECS.keys()):
         raise UserError(f"--anchors {name}: neither a --model's name nor a codec")
-    coders, openers, missing = open_coders(folders, arguments.qualities, arguments.codecs)
+    own = own_qualities(arguments.qualities_of, folders.keys())
+    coders, openers, missing = open_coders(folders, arguments.qualities, arguments.codecs, own)
     if not arguments.gallery_only:
         settings = {"reuse": arguments.reuse, "memory": not arguments.no_memory}
         reports = measure_all(coders, openers, photos, panel_of(arguments), out, **settings)
@@ -73,6 +78,18 @@ def run(arguments: argparse.Namespace, reader: Reader) -> None:
         rows = equal_bytes_rows(list(coders.values()), chosen, arguments.gallery_bpp)
         save_gallery(out / "gallery.png", rows)
         print(f"written: {out / 'gallery.png'}")
+
+
+def own_qualities(given: list[list[str]], models: Collection[str]) -> dict[str, list[int]]:
+    """Of models that have their own. Raises UserError for another name, and for no number."""
+    found = {}
+    for name, *qualities in given:
+        if name not in models:
+            raise UserError(f"--qualities-of {name}: no --model has that name")
+        if not qualities or not all(quality.isdigit() for quality in qualities):
+            raise UserError(f"--qualities-of {name} {' '.join(qualities)}: list whole numbers")
+        found[name] = [int(quality) for quality in qualities]
+    return found
 
 
 if __name__ == "__main__":

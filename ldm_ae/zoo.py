@@ -11,6 +11,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "weights" / "zoo"
 INDEX = "index.json"  # of digests
 DEFAULT_CODEC = "codec"
+FINE_CODEC = "codec-fine"
+FINE_FROM = 0.15  # bits per pixel, from which the finer codec is ahead (docs/codec.md)
 
 
 @cache
@@ -28,6 +30,11 @@ def folder_of(model: str | Path) -> Path | None:
     """The folder of a model's name; None for any other text, and for every Path: a folder of the
     user's that has a model's name is `Path("kl")` or `./kl`."""
     return names().get(model) if isinstance(model, str) else None
+
+
+def codec_for(bpp: float | None) -> str:
+    """The codec of the package that is best at a rate."""
+    return DEFAULT_CODEC if bpp is None or bpp < FINE_FROM else FINE_CODEC
 
 
 def written_by(digest: bytes) -> Path | None:

@@ -48,7 +48,7 @@ def main() -> None:
 def ship(export: Path, name: str, about: str) -> Path:
     """Raises UserError for a name without a version, one that is taken, and no export."""
     folder = zoo.FOLDER / name
-    if not re.fullmatch(r"[a-z][a-z0-9]*-[1-9][0-9]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z]+)*-[1-9][0-9]*", name):
         raise UserError(f"{name}: name it NAME-VERSION, such as codec-1")
     if folder.exists():
         raise UserError(f"{folder} exists: files may have been written with it; raise the version")

@@ -13,6 +13,7 @@ import ldm_ae
 from ldm_ae import zoo
 from ldm_ae.cli.main import main
 from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.format import container
 from ldm_ae.pretrained import Codecs, load_codec
 
 GOLDEN = Path(__file__).parent / "codec" / "golden"
@@ -43,6 +44,27 @@ def test_a_bare_name_is_the_newest_version(two: dict[str, Codec]) -> None:
     assert zoo.folder_of("codec") == zoo.FOLDER / "codec-10"
     assert load_codec().digest == two["codec-10"].digest
     assert load_codec("codec-2").digest == two["codec-2"].digest
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("", "codec-10"),
+        ("--bpp 1.5", "codec-fine-1"),
+        ("--bpp 1.5 --model codec", "codec-10"),
+        ("--quality 60", "codec-10"),
+    ],
+)
+def test_a_high_rate_takes_the_finer_codec_unless_a_model_is_named(
+    asked: str, name: str, two: dict[str, Codec], tmp_path: Path
+) -> None:
+    shutil.copytree(GOLDEN / "kl_v1", zoo.FOLDER / "codec-fine-1")
+    zoo.names.cache_clear()
+    picture, packed = tmp_path / "a.png", tmp_path / "a.lae"
+    Image.fromarray(PICTURE).save(picture)
+    assert main(["compress", str(picture), str(packed), *asked.split()]) == 0
+    digest = load_codec(name).digest
+    assert container.read(packed.read_bytes()).header.digest == digest
 
 
 def test_a_users_folder_of_that_name_needs_its_path(

@@ -115,8 +115,11 @@ def why_not_reusable(
     """Why an earlier report cannot stand for this run; None if it can."""
     if "reason" in report:
         return "the codec could not be had there"
-    if report.get("identity", {}).get("options") != as_json(coder.identity.get("options")):
+    identity = report.get("identity", {})
+    if identity.get("options") != as_json(coder.identity.get("options")):
         return "other settings"
+    if identity.get("model_files") != coder.identity.get("model_files"):
+        return "another model"
     if report.get("metrics") != panel.protocol():
         return "other metrics"
     qualities = [(point["variant"], point["quality"]) for point in report["points"]]

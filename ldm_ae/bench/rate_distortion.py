@@ -21,6 +21,7 @@ from ldm_ae.bench.peak_memory import peak_memory
 from ldm_ae.bench.photos import Photo
 from ldm_ae.bench.published import published_for
 from ldm_ae.bench.rd_summary import (
+    as_compressed,
     bd_rates,
     curve,
     format_bd_table,
@@ -54,11 +55,15 @@ PROTOCOL = {
 
 
 def open_coders(
-    folders: Mapping[str, Path], qualities: Sequence[int], codecs: Sequence[str]
+    folders: Mapping[str, Path],
+    qualities: Sequence[int],
+    codecs: Sequence[str],
+    own: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[dict[str, Coder], dict[str, Opener], dict[str, str]]:
     """Coders of the models and codecs, what opens each anew, and why others cannot be had here.
 
-    Raises UserError for a model that is named as a codec is, and if nothing is left.
+    qualities: of the models, but for those that have their `own`. Raises UserError for a model
+    that is named as a codec is, and if nothing is left.
     """
     openers: dict[str, Opener] = {}
     for name, folder in folders.items():
@@ -67,7 +72,7 @@ def open_coders(
                 f"--model {name}={folder}: {name} is a codec's name; say --model"
                 f" OTHER_NAME={folder}"
             )
-        openers[name] = partial(ModelCoder, name, folder, qualities)
+        openers[name] = partial(ModelCoder, name, folder, (own or {}).get(name, qualities))
     openers |= {name: CODECS[name] for name in codecs}
     coders: dict[str, Coder] = {}
     missing: dict[str, str] = {}
@@ -91,11 +96,12 @@ def measure_all(
     reuse: Path | None = None,
     memory: bool = True,
 ) -> dict[str, dict[str, Any]]:
-    """Reports by codec, each written as soon as it is whole. reuse: a folder of earlier reports
-    of codecs, not of models. memory: start a process per codec to see its peak."""
+    """Reports by codec, each written as soon as it is whole. reuse: a folder of earlier reports,
+    of models with the same files, too, whatever code measured them. memory: start a process per
+    codec to see its peak."""
     reports: dict[str, dict[str, Any]] = {}
     for name, coder in coders.items():
-        if reuse is not None and not isinstance(coder, ModelCoder):
+        if reuse is not None:
             reports |= _earlier(reuse / f"{name}.json", coder, photos, panel)
     total = sum(len(coder.points) for name, coder in coders.items() if name not in reports)
     with tqdm(total=total * len(photos), unit="file", desc="measure") as progress:
@@ -136,6 +142,7 @@ def summarise(
 ) -> None:
     """Print the tables; write summary.json and curves.png. Metrics that a model of `folders` was
     trained on come last and are marked."""
+    tabled = {**reports, **as_compressed(reports, folders)}
     published = published_for([photo.name for photo in photos])
     training = {name: trained_on(folder) for name, folder in folders.items()}
     names = measured([point for report in reports.values() for point in report["points"]])
@@ -153,7 +160,7 @@ def summarise(
     summary = {
         "images": {"count": len(photos), "names": [photo.name for photo in photos]},
         "bd_rate_percent_against": {
-            anchor: bd_rates(reports, published, anchor) for anchor in anchors
+            anchor: bd_rates(tabled, published, anchor) for anchor in anchors
         },
         "trained_on": training,
         "published": [asdict(item) for item in published],
@@ -163,4 +170,4 @@ def summarise(
     write_json(out / "summary.json", summary | provenance())
     for metric in names:
         print(f"\n{metric_label(metric, training)}")
-        print(format_bd_table(reports, metric, anchors, published))
+        print(format_bd_table(tabled, metric, anchors, published))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ldm_ae import zoo
 from ldm_ae.bench.published import PublishedCurve
 from ldm_ae.bench.report import format_table
 from ldm_ae.config import read_yaml
@@ -29,6 +30,27 @@ def curve(report: Report, metric: str) -> list[tuple[float, float]]:
         if point.get(metric) is not None:
             by_variant.setdefault(point["variant"], []).append((point["bpp"], point[metric]))
     return best_of(list(by_variant.values()), higher_is_better=METRICS[metric].higher_is_better)
+
+
+def as_compressed(
+    reports: Mapping[str, Report], folders: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """{name: report} of what `ldm-ae compress --bpp` gives without a model's name, where both of
+    the package's codecs were measured: the points of each at the rates that it is taken for."""
+    names = {folder: name for name, folder in folders.items()}
+    coarse, fine = (
+        names.get(zoo.names().get(name, Path()))  # the versions of today
+        for name in (zoo.DEFAULT_CODEC, zoo.FINE_CODEC)
+    )
+    if coarse is None or fine is None:
+        return {}
+    points = [
+        point | {"variant": ""}
+        for name in (coarse, fine)
+        for point in reports[name]["points"]
+        if zoo.codec_for(point["bpp"]) == (zoo.DEFAULT_CODEC if name == coarse else zoo.FINE_CODEC)
+    ]
+    return {f"{coarse}, {fine}": {"codec": "as compress takes them", "points": points}}
 
 
 def bd_rates(

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-existing", action="store_true", help="of a folder, what has its .lae file already"
     )
     add_bounds(parser)
-    add_codec_options(parser, f"{zoo.DEFAULT_CODEC} by default")
+    add_codec_options(
+        parser,
+        f"{zoo.DEFAULT_CODEC} by default, and {zoo.FINE_CODEC} from --bpp {zoo.FINE_FROM} on",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -39,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace, source: Path, target: Path) -> None:
     require_names(source, target, (LAE,))
-    name, memory = arguments.model or zoo.DEFAULT_CODEC, arguments.max_memory
+    name, memory = arguments.model or zoo.codec_for(arguments.bpp), arguments.max_memory
     codec = load_codec(name, max_memory=memory, **model_options(arguments))
     codec.require_rate(arguments.quality, arguments.bpp)
     num_bytes, num_pixels, reader = 0, 0, Reader(None, Bounds(arguments.max_pixels))

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from ldm_ae import zoo
 from ldm_ae.bench.published import KODAK_NAMES, PUBLISHED, UNNAMED_LPIPS, published_for
 from ldm_ae.bench.rd_summary import (
+    as_compressed,
     bd_rates,
     curve,
     format_bd_table,
@@ -54,6 +56,18 @@ def test_a_curve_leaves_out_points_without_a_value() -> None:
 
 def test_the_worse_setting_is_not_on_the_curve() -> None:
     assert len(curve(report(1, ("a", "b")), "psnr")) == 3
+
+
+def test_both_of_the_packages_codecs_are_joined_where_compress_changes_over() -> None:
+    def at(*rates: float) -> dict:
+        return {"points": [{"variant": "a", "bpp": bpp, "psnr": 20 + bpp} for bpp in rates]}
+
+    reports = {"small": at(0.05, 0.1, 0.2), "large": at(0.12, zoo.FINE_FROM, 0.3)}
+    folders = {"small": zoo.names()["codec"], "large": zoo.names()["codec-fine"]}
+    joined = as_compressed(reports, folders)["small, large"]
+    rates = [rate for rate, _ in curve(joined, "psnr")]
+    assert rates == pytest.approx([0.05, 0.1, zoo.FINE_FROM, 0.3])
+    assert as_compressed(reports, folders | {"large": Path("elsewhere")}) == {}
 
 
 def test_values_between_points_are_linear_in_the_logarithm() -> None:

@@ -79,9 +79,13 @@ def test_a_whole_run_and_another_that_reuses_it(
 
     arguments += ["--reuse", "out", "--out", "again", "--gallery-images", "0"]
     start(SCRIPT, *arguments)
-    first, second = (folders / name / "avif.json" for name in ("out", "again"))
-    assert json.loads(first.read_text()) == json.loads(second.read_text())
-    assert not (folders / "again" / "cache" / "avif").exists()
+    for name in ("avif", "mine"):
+        first, second = (folders / place / f"{name}.json" for place in ("out", "again"))
+        assert json.loads(first.read_text()) == json.loads(second.read_text())
+        assert not (folders / "again" / "cache" / name).exists()
+    start(SCRIPT, *arguments, "--qualities-of", "mine", "30", "--out", "third")
+    again = json.loads((folders / "third" / "mine.json").read_text())
+    assert [point["quality"] for point in again["points"]] == [30]
 
 
 def test_a_codec_that_is_missing_is_a_reason_in_its_report(
@@ -107,4 +111,6 @@ def test_a_wrong_argument_is_one_line(
         start(SCRIPT, "--images", "test", "--out", "x", "--model", "avif=model")
     with pytest.raises(SystemExit, match="error: --anchors kl: neither a --model's name nor"):
         start(SCRIPT, "--images", "test", "--out", "x", "--anchors", "kl")
+    with pytest.raises(SystemExit, match="error: --qualities-of mine: no --model has that name"):
+        start(SCRIPT, "--images", "test", "--out", "x", "--qualities-of", "mine", "3")
     assert not (folders / "x").exists()
