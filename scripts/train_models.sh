@@ -54,6 +54,8 @@ stage wide train_plain_ae.py rate_f8_small model.init_from="$out/kl/export" $wid
 stage codec-fine train_plain_ae.py rate_f8_small model.init_from="$out/wide/export" $wide \
     model.rate.least_step=0.35 model.rate.greatest_step=2.8 loss.rate_weight=0.6 loss.reconstruction_weight=2 \
     loss.rate_start_step=60 loss.rate_warmup_steps=60 train.steps="${STEPS:-2400}" "$@"
+stage kl2 train_kl_ae.py kl_f8_small model.init_from="$out/kl/export" loss.perceptual_weight=1.5 \
+    loss.texture_weight=0.75 $second train.muon_lr=0.008 train.lr=5e-4 "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
 stage vq train_vq_ae.py vq_f8_small \
     "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \
