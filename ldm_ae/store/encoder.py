@@ -16,6 +16,7 @@ from ldm_ae.codec.codec import Analysis, Codec
 from ldm_ae.codec.digest import update_with_array
 from ldm_ae.codec.priors.file import load_prior
 from ldm_ae.convert.load import load, model_folder
+from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.images import to_float
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
@@ -115,22 +116,16 @@ class LatentEncoder:
 
     def open(self, rank: int | None = None) -> tuple[Autoencoder, Codec | None, dict[str, Any]]:
         """The model, its codec where latents are coded, and what a store says of it. Raises
-        UserError as `ldm_ae.load`, and for storage that does not suit the model."""
+        UserError as `load_any`, and for storage that does not suit the model."""
         if self._opened is None:
             choice, device = self.choice, self.choice.device
             if device == "cuda" and rank is not None:
                 device = f"cuda:{rank % max(1, torch.cuda.device_count())}"
-            open_it = partial(
-                load,
-                choice.folder,
-                subfolder=choice.subfolder,
-                variant=choice.variant,
-                device=device,
-            )
-            model = open_it()
+            place: dict[str, Any] = {"subfolder": choice.subfolder, "variant": choice.variant}
+            model = load_any(choice.folder, **place, device=device)
             digest = weights_digest(model)
             if choice.precision != "fp32":
-                model = open_it(precision=choice.precision)
+                model = load(choice.folder, **place, device=device, precision=choice.precision)
             self._check(model)
             codec = None
             if self.storage.content == "coded":

@@ -12,7 +12,8 @@ DType = Literal["float16", "bfloat16", "float32"]
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """As `ldm_ae.load` takes it. precision: `fast` is for CPUs, its latents are near, not equal."""
+    """As `ldm_ae.load` takes it, or the folder of another autoencoder of diffusers. precision: the
+    latents of `fast` are near, not equal."""
 
     folder: str | Path
     subfolder: str | None = None
