@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, help="of each process; by default all cores are used"
     )
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--precision", choices=("fp32", "fast"), default="fp32", help="on a CPU")
+    parser.add_argument("--precision", choices=("fp32", "fast"), default="fp32", help="fast: near")
     add_bounds(parser)
     add_model_options(parser)
 
