@@ -24,7 +24,8 @@ class NormSiLU(nn.GroupNorm):
         super().__init__(num_groups, num_channels, eps=NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        if has_fused_norm(x):
+        # torch.compile fuses the stock one by itself.
+        if has_fused_norm(x) and not torch.compiler.is_compiling():
             from ldm_ae.models.norm_triton import NormSiLUOnGPU  # triton is not on every machine
 
             return NormSiLUOnGPU.apply(x, self.weight, self.bias, self.num_groups, self.eps)
