@@ -1,10 +1,13 @@
 """diffusers' other autoencoders, at a tiny width with random weights, behind our calls."""
 
+from pathlib import Path
+
 import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load
 
 import ldm_ae
 from ldm_ae.bench.latents import RawLatents
@@ -12,7 +15,10 @@ from ldm_ae.cli.main import main
 from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.fitting.calibrate import calibrate
 from ldm_ae.convert.wrap import load_any
+from ldm_ae.data.images import to_float
 from ldm_ae.export.statistics import measure_latents
+from ldm_ae.store.encoder import LatentEncoder
+from ldm_ae.store.settings import ModelChoice, Storage
 
 
 def dc():
@@ -186,3 +192,15 @@ def test_folders_open_by_the_commands(tmp_path, monkeypatch):
     assert main(["decompress", "a.lae", "a.png", "--model", "dc"]) == 0
     with Image.open("a.png") as back:
         assert back.size == (72, 48)
+
+
+def test_the_latent_store_takes_one_by_its_folder(tmp_path: Path) -> None:
+    foreign = dc().eval()
+    foreign.save_pretrained(tmp_path)
+    encoder = LatentEncoder(ModelChoice(tmp_path), Storage(dtype="float32"))
+    picture = np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8)
+    (stored,) = encoder.encode([picture])
+    with torch.no_grad():
+        wanted = foreign.encode(to_float(picture)).latent[0]
+    torch.testing.assert_close(load(stored.pack())["latents"], wanted, atol=1e-5, rtol=1e-5)
+    assert encoder.facts["scaling_factor"] == 0.41

@@ -1,7 +1,6 @@
 import pickle
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -37,31 +36,6 @@ def test_latents_are_the_model_s_in_the_order_of_the_pictures(pixels: list[np.nd
                 posterior = model.posterior(to_float(picture))
             wanted = [posterior.mean] + [posterior.logvar] * (content == "moments")
             torch.testing.assert_close(latents, torch.cat(wanted, dim=1)[0], atol=1e-5, rtol=1e-5)
-
-
-def test_an_autoencoder_that_diffusers_alone_computes(
-    pixels: list[np.ndarray], tmp_path: Path
-) -> None:
-    foreign = diffusers.AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=2,
-        encoder_block_types=("ResBlock", "EfficientViTBlock"),
-        decoder_block_types=("ResBlock", "EfficientViTBlock"),
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        encoder_qkv_multiscales=((), (5,)),
-        decoder_qkv_multiscales=((), (5,)),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
-        scaling_factor=0.41,
-    ).eval()
-    foreign.save_pretrained(tmp_path)
-    encoder = LatentEncoder(ModelChoice(tmp_path), Storage(dtype="float32"))
-    for picture, latents in zip(pixels, tensors(encoder, pixels), strict=True):
-        with torch.no_grad():
-            wanted = foreign.encode(to_float(picture)).latent[0]
-        torch.testing.assert_close(latents, wanted, atol=1e-5, rtol=1e-5)
-    assert encoder.facts["scaling_factor"] == 0.41
 
 
 def test_types_and_statistics(pixels: list[np.ndarray]) -> None:
