@@ -12,10 +12,8 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 from ldm_ae import zoo
@@ -25,10 +23,8 @@ from ldm_ae.convert.load import STEM
 from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.export import FILES, STATISTICS
+from ldm_ae.export.training_config import TRAINING_CONFIG, without_places
 from ldm_ae.pretrained import load_codec
-
-# Keys of the training's config that say where something lay on the machine it ran on.
-PLACES = ("path", "validation_path", "weights", "run_dir", "init_from")
 
 
 def main() -> None:
@@ -61,9 +57,8 @@ def ship(export: Path, name: str, about: str) -> Path:
     weights = load_file(export / f"{STEM}.safetensors")
     halves = {key: value.to(torch.float16).contiguous() for key, value in weights.items()}
     save_file(halves, folder / f"{STEM}.safetensors", {"format": "pt"})
-    config = yaml.safe_load((export / "training_config.yaml").read_text("utf-8"))
-    text = yaml.safe_dump(without_places(config), sort_keys=False)
-    (folder / "training_config.yaml").write_text(text, "utf-8")
+    config = without_places(export / TRAINING_CONFIG)
+    (folder / TRAINING_CONFIG).write_text(config, "utf-8")
     card = (
         (export / "README.md")
         .read_text("utf-8")
@@ -78,16 +73,6 @@ def ship(export: Path, name: str, about: str) -> Path:
         path.chmod(0o644)
     remember(name, load_codec(folder).digest)
     return folder
-
-
-def without_places(content: Any) -> Any:
-    """The config with the last part of each path alone."""
-    if not isinstance(content, dict):
-        return content
-    return {
-        key: Path(value).name if key in PLACES and isinstance(value, str) else without_places(value)
-        for key, value in content.items()
-    }
 
 
 def remember(name: str, digest: bytes) -> None:

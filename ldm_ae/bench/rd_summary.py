@@ -13,12 +13,12 @@ from ldm_ae import zoo
 from ldm_ae.bench.published import PublishedCurve
 from ldm_ae.bench.report import format_table
 from ldm_ae.config import read_yaml
+from ldm_ae.export.training_config import TRAINING_CONFIG
 from ldm_ae.metrics.bd_rate import BDRate, bd_rate, best_of
 from ldm_ae.metrics.table import METRICS, OF_NETWORK
 
 ANCHOR = "avif"
 RATES = (0.1, 0.15, 0.25, 0.5)
-TRAINING_CONFIG = "training_config.yaml"
 Report = Mapping[str, Any]
 Curve = Sequence[tuple[float, float]]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ldm_ae.convert.load import STEM
 from ldm_ae.digests import DIGESTS, digest_of, digests, digests_json, verify
 from ldm_ae.errors import UserError
+from ldm_ae.export.training_config import TRAINING_CONFIG, without_places
 from ldm_ae.hub import PREFIX, require_repository, upload
 
 _CARD, _PLACE = "README.md", "path/to/this/folder"
@@ -36,7 +37,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def files_to_send(folder: Path, name: str, license_: str | None) -> dict[str, Path | bytes]:
-    """The files of an export; its card speaks of the hub's name instead of a folder.
+    """The files of an export; its card speaks of the hub's name instead of a folder, and its
+    training config keeps the last part alone of each path.
 
     Raises UserError for what is no whole export, and for another form of name.
     """
@@ -54,9 +56,11 @@ def files_to_send(folder: Path, name: str, license_: str | None) -> dict[str, Pa
         for path in sorted(folder.iterdir())
         if path.is_file() and not path.name.startswith(".")
     }
-    sent = card.encode()
-    files[_CARD] = sent
+    changed = {_CARD: card.encode()}
+    if TRAINING_CONFIG in files:
+        changed[TRAINING_CONFIG] = without_places(folder / TRAINING_CONFIG).encode()
+    files |= changed
     if files.pop(DIGESTS, None) is not None:
-        noted = {**digests(folder), _CARD: digest_of(sent)}
+        noted = digests(folder) | {name: digest_of(sent) for name, sent in changed.items()}
         files[DIGESTS] = digests_json({key: noted[key] for key in noted.keys() & files.keys()})
     return files

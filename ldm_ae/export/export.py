@@ -26,6 +26,7 @@ from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.card import few_images, model_card
 from ldm_ae.export.statistics import LatentStatistics, measure_latents
+from ldm_ae.export.training_config import TRAINING_CONFIG
 from ldm_ae.export.uncertainty import ENOUGH_IMAGES
 from ldm_ae.files import aside_of, clear_stale
 from ldm_ae.models.base import Autoencoder
@@ -36,7 +37,7 @@ FILES = (
     f"{STEM}.safetensors",
     STATISTICS,
     PRIOR_FILE,
-    "training_config.yaml",
+    TRAINING_CONFIG,
     "README.md",
     DIGESTS,
 )
@@ -120,7 +121,7 @@ def export(
     name = type(exported).__name__
     files = {
         STATISTICS: statistics.to_json(),
-        "training_config.yaml": resolved_config,
+        TRAINING_CONFIG: resolved_config,
         "README.md": model_card(name, model, statistics, tables, written, warning),
     }
     _write(out_dir, exported, files, fit(model, samples, prior))

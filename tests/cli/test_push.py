@@ -2,12 +2,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
+import yaml
 
 from ldm_ae import hub
 from ldm_ae.cli.main import main
 from ldm_ae.digests import DIGESTS, digest_of, verify, write_digests
+from ldm_ae.export.training_config import TRAINING_CONFIG
 
 CARD = """\
 ---
@@ -25,6 +27,7 @@ def exported(tmp_path: Path) -> Path:
     (folder / "README.md").write_text(CARD)
     (folder / "config.json").write_text("{}")
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    (folder / TRAINING_CONFIG).write_text("data: {path: /home/someone/photos, size: 64}\n")
     write_digests(folder)
     return folder
 
@@ -65,6 +68,7 @@ def test_what_arrives_is_whole_and_its_card_names_the_hub(
     verify(arrived)
     noted = json.loads(sent[DIGESTS])["sha256"]
     assert noted["README.md"] == digest_of(card.encode())
+    assert yaml.safe_load(sent[TRAINING_CONFIG]) == {"data": {"path": "photos", "size": 64}}
     assert sorted(sent) == sorted(path.name for path in exported.iterdir())
     assert (exported / "README.md").read_text() == CARD
 

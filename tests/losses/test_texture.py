@@ -48,3 +48,12 @@ def test_no_gradient_reaches_the_images() -> None:
     a, b = features(0).requires_grad_(), features(1).requires_grad_()
     texture_distance([a], [b]).backward()
     assert a.grad is not None and b.grad is None
+
+
+def test_all_values_inside_weigh_the_same() -> None:
+    """Else the gradient would draw the windows' grid into the pictures."""
+    a = torch.ones(1, 1, 33, 33, dtype=torch.float64, requires_grad=True)
+    texture_distance([a], [torch.zeros_like(a)]).backward()
+    assert a.grad is not None
+    inside = a.grad[..., 6:-6, 6:-6]
+    assert (inside.amax() / inside.amin()).item() == pytest.approx(1, rel=1e-6)
