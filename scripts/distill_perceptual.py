@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from ldm_ae.bench.command import one_line_errors
 from ldm_ae.bench.report import hardware, write_json
 from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
@@ -238,7 +239,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         main()
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from error

@@ -1,6 +1,7 @@
 """Fixtures for every test: no network, tiny models whose every weight matters."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ import torch
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import ModelConfig, build_model
 from ldm_ae.models.coders import CoderConfig
+
+# `nohup make test &` starts with Ctrl-C ignored, and what ignores it cannot be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -56,12 +56,21 @@ def finish(reader: Reader) -> None:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """What a user can mend, a UserError or an OSError that names a file, ends with one line."""
+    """What a user can mend, a UserError or an OSError that names a file, ends with one line and
+    exit code 2, as a verb's does."""
     try:
         yield
     except UserError as error:
-        sys.exit(f"error: {error}")
+        raise _ending(error) from error
     except OSError as error:
         if error.filename is None:
             raise
-        sys.exit(f"error: {error}")
+        raise _ending(error) from error
+
+
+def _ending(error: Exception) -> SystemExit:
+    text = f"error: {error}"
+    print(text, file=sys.stderr)
+    ending = SystemExit(text)
+    ending.code = 2
+    return ending

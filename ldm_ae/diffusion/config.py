@@ -103,7 +103,12 @@ def load_diffusion(
     path: str | Path, overrides: list[str], *, store: str, model: str, run_dir: str
 ) -> DiffusionConfig:
     """A config from YAML and overrides such as `train.lr=1e-4`, for a store, a model and a run's
-    folder. Raises UserError for every mistake in it."""
+    folder. Raises UserError for every mistake in it, and for an override of these three."""
+    for override in overrides:
+        if override.partition("=")[0] in ("store", "model", "train.run_dir"):
+            raise UserError(
+                f"{override}: say it by the arguments instead: STORE --model {model} --out {run_dir}"
+            )
     content: dict[str, Any] = config.apply_overrides(config.read_yaml(path), overrides)
     train = content.get("train", {})
     if isinstance(train, dict):  # else `build` says what it must be

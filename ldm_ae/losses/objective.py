@@ -30,7 +30,7 @@ class LossConfig:
 
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
-    perceptual_views: show the perceptual network both sides zoomed, shifted, turned and recoloured
+    perceptual_views: show the perceptual network both sides shrunk, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
     texture_weight: of the distance between local moments of the perceptual network's features.
