@@ -30,6 +30,9 @@ class LossConfig:
 
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
+    perceptual_from: the share of the training's steps that is over when the perceptual network's
+        terms begin: what cannot draw shapes yet learns them faster from pixels, and each step
+        without the network is shorter.
     perceptual_views: show the perceptual network both sides shrunk, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
@@ -51,6 +54,7 @@ class LossConfig:
     reconstruction_weight: float = 1.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     perceptual_weight: float = 1.0
+    perceptual_from: float = 0.0
     perceptual_views: bool = False
     structural_weight: float = 0.0
     texture_weight: float = 0.0
@@ -82,6 +86,8 @@ class LossConfig:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
+        if not 0 <= self.perceptual_from < 1:
+            raise UserError(f"loss.perceptual_from={self.perceptual_from}: use a share in [0, 1)")
 
     @property
     def needs_perceptual(self) -> bool:
@@ -116,10 +122,13 @@ class Objective:
         perceptual: PerceptualLoss | None,
         regularized_per_value: float,
         downsampling_factor: int = 1,
+        num_steps: int = 1,
     ) -> None:
         """regularized_per_value: the model's, to turn summed weights into weights of means.
-        downsampling_factor: the model's, the period of its decoder's grid."""
+        downsampling_factor: the model's, the period of its decoder's grid. num_steps: of the
+        whole training."""
         self.config, self.period = config, downsampling_factor
+        self.perceptual_start = config.perceptual_from * num_steps
         self.perceptual = perceptual
         scale = regularized_per_value if config.kl_units == "summed" else 1.0
         self.kl_weight = config.kl_weight * scale
@@ -168,7 +177,7 @@ class Objective:
             yield "structural", config.structural_weight, structural_loss(output.images, images)
         if config.grid_weight > 0:
             yield "grid", config.grid_weight, grid_power(output.images, images, self.period)
-        if self.perceptual is not None:
+        if self.perceptual is not None and step >= self.perceptual_start:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:
                 sides = random_view(*sides, step)

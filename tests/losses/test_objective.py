@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ldm_ae.errors import UserError
 from ldm_ae.losses.objective import LossConfig, Objective
 from ldm_ae.losses.perceptual import PerceptualConfig, build_perceptual
 from ldm_ae.models.build import build_model
@@ -129,3 +130,17 @@ def test_terms_are_detached() -> None:
 def test_negative_weight_is_named() -> None:
     with pytest.raises(ValueError, match="loss.kl_weight=-1"):
         LossConfig(kl_weight=-1)
+
+
+def test_the_network_s_terms_begin_after_their_share_of_the_steps() -> None:
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    output = Reconstruction(torch.rand(2, 3, 32, 32) * 2 - 1, images)
+    config = LossConfig(
+        perceptual=PerceptualConfig(net="embedded"), texture_weight=0.5, perceptual_from=0.3
+    )
+    ours = Objective(config, build_perceptual(config.perceptual), 1.0, num_steps=10)
+    named = [set(ours(images, output, torch.tensor(0.0), step).terms) for step in (0, 2, 3, 9)]
+    pixels = {"loss", "l1"}
+    assert named == [pixels, pixels, *2 * [pixels | {"perceptual", "texture"}]]
+    with pytest.raises(UserError, match=r"loss\.perceptual_from=1\.5: use a share"):
+        LossConfig(perceptual_from=1.5)
