@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ldm_ae.errors import UserError
 from ldm_ae.losses.adversarial import AdversarialConfig
+from ldm_ae.losses.colour import colour_error
 from ldm_ae.losses.grid import grid_power
 from ldm_ae.losses.perceptual import PerceptualConfig, PerceptualLoss, to_rgb
 from ldm_ae.losses.reconstruction import l1, l2, logit_laplace
@@ -36,6 +37,7 @@ class LossConfig:
     perceptual_views: show the perceptual network both sides shrunk, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     structural_weight: of the multi-scale SSIM term.
+    colour_weight: of the error in red against green and yellow against blue, of block means.
     texture_weight: of the distance between local moments of the perceptual network's features.
     grid_weight: of the power of what an error has in common at each place of the decoder's grid.
     kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:
@@ -57,6 +59,7 @@ class LossConfig:
     perceptual_from: float = 0.0
     perceptual_views: bool = False
     structural_weight: float = 0.0
+    colour_weight: float = 0.0
     texture_weight: float = 0.0
     grid_weight: float = 0.0
     kl_weight: float = 1e-6
@@ -75,6 +78,7 @@ class LossConfig:
             "reconstruction_weight",
             "perceptual_weight",
             "structural_weight",
+            "colour_weight",
             "texture_weight",
             "grid_weight",
             "kl_weight",
@@ -175,6 +179,9 @@ class Objective:
         yield config.reconstruction, config.reconstruction_weight, pixel
         if config.structural_weight > 0:
             yield "structural", config.structural_weight, structural_loss(output.images, images)
+        if config.colour_weight > 0 and images.shape[1] > 1:
+            sides = to_rgb(output.images), to_rgb(images)
+            yield "colour", config.colour_weight, colour_error(*sides, self.period)
         if config.grid_weight > 0:
             yield "grid", config.grid_weight, grid_power(output.images, images, self.period)
         if self.perceptual is not None and step >= self.perceptual_start:

@@ -49,7 +49,7 @@ def test_perceptual_term_alone_moves_the_decoder_and_the_encoder() -> None:
         assert float(part.weight.grad.abs().max()) > 0
 
 
-@pytest.mark.parametrize("name", ["structural", "texture"])
+@pytest.mark.parametrize("name", ["structural", "colour", "texture"])
 def test_each_further_term_is_weighed_named_and_differentiable(name: str) -> None:
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     output = Reconstruction((torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_(), images)
