@@ -115,5 +115,5 @@ def test_bad_input_is_one_message_and_leaves_nothing(
     monkeypatch.chdir(folders)
     with pytest.raises(SystemExit) as stop:
         start(SCRIPT, *arguments, "--jpeg", "--webp")
-    assert str(stop.value.code).startswith("error: ") and message in str(stop.value.code)
+    assert str(stop.value).startswith("error: ") and message in str(stop.value)
     assert not list(folders.glob("*bad*")) and not (folders / "table.txt").exists()
