@@ -97,6 +97,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_typed_yaml(path: Path) -> dict[str, Any]:
+    """As `read_yaml`, with scalars of YAML's own types: to be shown, not to be built from."""
+    if not read_yaml(path):
+        return {}
+    typed: dict[str, Any] = yaml.safe_load(path.read_bytes())
+    return typed
+
+
 def _parse(text: str | bytes, problem: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)

@@ -91,7 +91,7 @@ def train_plainly(
 
 def train_ours(contest: Contest, name: str, seed: int) -> list[dict[str, Any]]:
     """Our trainer with the config as it is, for as many steps as a trial says fit the budget."""
-    per_step = _seconds_per_step(contest, f"{name}-trial", seed, _TRIAL_STEPS, _TRIAL_EVERY)
+    per_step = _seconds_per_step(contest, f"{name}-{seed}-trial", seed, _TRIAL_STEPS, _TRIAL_EVERY)
     every = max(round(contest.budget / per_step / len(SHARES)), 1)
     steps = len(SHARES) * every
     taken = _seconds_per_step(contest, f"{name}-{seed}", seed, steps, every)

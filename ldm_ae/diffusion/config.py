@@ -107,7 +107,7 @@ def load_diffusion(
     for override in overrides:
         if override.partition("=")[0] in ("store", "model", "train.run_dir"):
             raise UserError(
-                f"{override}: say it by the arguments instead: STORE --model {model} --out {run_dir}"
+                f"{override}: say it by the arguments: STORE --model {model} --out {run_dir}"
             )
     content: dict[str, Any] = config.apply_overrides(config.read_yaml(path), overrides)
     train = content.get("train", {})

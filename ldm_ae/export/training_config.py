@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ldm_ae.errors import UserError
+from ldm_ae.config import dump, read_typed_yaml
 from ldm_ae.hub import PREFIX
 
 TRAINING_CONFIG = "training_config.yaml"
@@ -17,11 +15,7 @@ _PLACES = ("path", "validation_path", "weights", "run_dir", "init_from")
 def without_places(path: Path) -> str:
     """The config in a file, as YAML, with the last part alone of each path on the machine that
     trained. Raises UserError for a file that is no YAML."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a YAML file: {error}") from None
-    return yaml.safe_dump(_shortened(content), sort_keys=False, allow_unicode=True)
+    return dump(_shortened(read_typed_yaml(path)))
 
 
 def _shortened(content: Any) -> Any:

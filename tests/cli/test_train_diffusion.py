@@ -35,7 +35,7 @@ def test_a_store_becomes_a_pipeline(work: Path, run, capsys: pytest.CaptureFixtu
         ("latents --model ./kl --out runs/b --resume latest", "resume=latest: no checkpoint"),
         ("latents --model ./kl --out runs/b train=7", "train"),
         ("latents --model ./kl --out runs/b train.run_dir=c", "train.run_dir=c: say it by the arg"),
-        ("latents --model ./kl --out runs/b model=kl16", "model=kl16: say it by the arguments"),
+        ("latents --model ./kl --out runs/b model=kl16", "model=kl16: say it by the arg"),
     ],
 )
 def test_mistakes_end_with_one_message(
