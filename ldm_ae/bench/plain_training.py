@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ldm_ae.data.loaders import TrainLoader
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.losses.adaptive_weight import adaptive_weight
 from ldm_ae.losses.discriminator import PatchDiscriminator
@@ -66,7 +67,8 @@ def save_start(settings: Mapping[str, Any], state: Mapping[str, Tensor], folder:
 class PlainTraining:
     """A recipe at work on the model in `start`, a folder of an `AutoencoderKL`.
 
-    The folder `run_dir` gets `state.pt`, from which it goes on, and what `run` keeps.
+    The folder `run_dir` gets `state.pt`, from which it goes on, and what `run` keeps. Raises
+    UserError if another recipe was at work there.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class PlainTraining:
     def _save(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         content = {
+            "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -164,6 +167,8 @@ class PlainTraining:
 
     def _load(self) -> None:
         content = torch.load(self._state, weights_only=True)
+        if content["recipe"] != asdict(self.recipe):
+            raise UserError(f"{self.run_dir} was trained by another recipe: remove it")
         self.model.load_state_dict(content["model"])
         self.discriminator.load_state_dict(content["discriminator"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):

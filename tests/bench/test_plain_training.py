@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ldm_ae.bench.plain_training import PlainTraining, Recipe, ldm_recipe, script_recipe
 from ldm_ae.data.batch import Batch
+from ldm_ae.errors import UserError
 
 
 @pytest.fixture
@@ -143,3 +144,10 @@ def _then_stop(save):
         raise KeyboardInterrupt
 
     return call
+
+
+def test_the_folder_of_another_recipe_is_refused(start: Path) -> None:
+    training(start, ldm_recipe(1e-3)).run(Loader(), 0.01, [])
+    training(start, ldm_recipe(1e-3))
+    with pytest.raises(UserError, match=r"run was trained by another recipe: remove it"):
+        training(start, ldm_recipe(1e-4))
