@@ -4,7 +4,7 @@ A generator finds patterns that one network does not see. Where both sides are s
 resized, turned and recoloured at random, such a pattern would have to hide from every view.
 
 Views are no larger than the images: those from half to whole size please networks that trained
-nothing better than views from 0.7 to 1.4 of it, and take half the time.
+nothing better than views from 0.7 to 1.4 of it, and hold half the pixels.
 """
 
 import math
