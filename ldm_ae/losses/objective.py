@@ -34,8 +34,10 @@ class LossConfig:
     perceptual_from: the share of the training's steps that is over when the perceptual network's
         terms begin: what cannot draw shapes yet learns them faster from pixels, and each step
         without the network is shorter.
-    perceptual_views: show the perceptual network both sides shrunk, shifted, turned and recoloured
+    perceptual_views: show the perceptual network both sides resized, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
+    view_scales: the least and the greatest size of such a view, in sizes of the image. A short
+        training learns more from small ones, which cost less; fine detail takes large ones.
     structural_weight: of the multi-scale SSIM term.
     colour_weight: of the error in red against green and yellow against blue, of block means.
     texture_weight: of the distance between local moments of the perceptual network's features.
@@ -58,6 +60,7 @@ class LossConfig:
     perceptual_weight: float = 1.0
     perceptual_from: float = 0.0
     perceptual_views: bool = False
+    view_scales: tuple[float, float] = (0.5, 1.0)
     structural_weight: float = 0.0
     colour_weight: float = 0.0
     texture_weight: float = 0.0
@@ -92,6 +95,12 @@ class LossConfig:
                 raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
         if not 0 <= self.perceptual_from < 1:
             raise UserError(f"loss.perceptual_from={self.perceptual_from}: use a share in [0, 1)")
+        least, greatest = self.view_scales
+        if not 0.1 <= least <= greatest <= 4:
+            raise UserError(
+                f"loss.view_scales={list(self.view_scales)}: use two numbers from 0.1 to 4, the"
+                " lesser first"
+            )
 
     @property
     def needs_perceptual(self) -> bool:
@@ -187,7 +196,7 @@ class Objective:
         if self.perceptual is not None and step >= self.perceptual_start:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:
-                sides = random_view(*sides, step)
+                sides = random_view(*sides, step, config.view_scales)
             features = self.perceptual.features(*sides)
             if config.perceptual_weight > 0:
                 value = self.perceptual.distance(*features).mean()

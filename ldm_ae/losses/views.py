@@ -2,9 +2,6 @@
 
 A generator finds patterns that one network does not see. Where both sides are shown shifted,
 resized, turned and recoloured at random, such a pattern would have to hide from every view.
-
-Views are no larger than the images: those from half to whole size please networks that trained
-nothing better than views from 0.7 to 1.4 of it, and hold half the pixels.
 """
 
 import math
@@ -16,28 +13,31 @@ from torch import Tensor
 from ldm_ae.noise import mix
 
 _STREAM = 0x56494557  # apart from the noise of images
-_LEAST_ZOOM = 0.5
 _GREATEST_SHIFT = 8  # pixels
 _COLOUR = 0.15
 
 
-def smallest_image(side: int) -> int:
-    """The least side of an image whose views all have at least `side` pixels."""
-    return math.ceil((side + _GREATEST_SHIFT - 1) / _LEAST_ZOOM)
+def smallest_image(side: int, least_scale: float) -> int:
+    """The least side of an image whose views, `least_scale` times as large or more, all have at
+    least `side` pixels."""
+    return math.ceil((side + _GREATEST_SHIFT - 1) / least_scale)
 
 
-def random_view(output: Tensor, images: Tensor, step: int) -> tuple[Tensor, Tensor]:
+def random_view(
+    output: Tensor, images: Tensor, step: int, scales: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
     """Both (B, 3, H, W) under one transform that follows from the step alone, so that ranks,
-    micro-batches and a resumed run see the same: 0.5 to 1 times as large, up to seven rows and
-    columns cut off, mirrored, transposed, colours mixed and brightness moved."""
+    micro-batches and a resumed run see the same: resized by a factor between `scales`, up to seven
+    rows and columns cut off, mirrored, transposed, colours mixed and brightness moved."""
     generator = torch.Generator().manual_seed(mix(step, _STREAM))
     uniform = torch.rand(5, generator=generator).tolist()
     shift = torch.randint(_GREATEST_SHIFT, (2,), generator=generator).tolist()
     mixing = torch.randn(3, 3, generator=generator).to(images)
     brightness = 0.1 * float(torch.randn((), generator=generator))
 
-    zoom = _LEAST_ZOOM ** uniform[0]
-    size = [round(side * zoom) for side in images.shape[2:]]
+    least, greatest = scales
+    scale = least * (greatest / least) ** uniform[0]
+    size = [round(side * scale) for side in images.shape[2:]]
     matrix = torch.eye(3).to(images) + _COLOUR * mixing
 
     def view(x: Tensor) -> Tensor:

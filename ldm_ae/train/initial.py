@@ -11,6 +11,7 @@ from ldm_ae.convert.diffusers_config import LatentScaling
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.build import build_model
+from ldm_ae.models.deeper import deepened
 from ldm_ae.models.discrete import DiscreteConfig, current_section
 from ldm_ae.models.kl import KLAutoencoder, KLConfig
 from ldm_ae.models.plain import PlainConfig
@@ -93,7 +94,7 @@ def initial_model(experiment: Experiment) -> Autoencoder:
     if settings.init_from is not None and not isinstance(settings, TinyConfig):
         _require_same_shape(settings, settings.init_from)
         pretrained = read_pretrained_model(settings.init_from, settings.variant)
-        model.load_pretrained(pretrained.state_dict())
+        model.load_pretrained(deepened(pretrained.state_dict(), model.state_dict()))
     if experiment.train.freeze_encoder:
         if experiment.scaling is None:
             raise UserError(
@@ -145,10 +146,13 @@ def teacher_of(experiment: Experiment) -> Teacher | None:
 
 def _require_same_shape(given: ModelSettings, source: str) -> None:
     ours, theirs = _shape(given), _shape(read_pretrained_config(source).model)
-    # A codebook is new where the model to start from has none, a decoder's shape where it is said.
+    # A codebook is new where the model to start from has none, a decoder's shape where it is said,
+    # and what may be more than there is begins without effect.
     compared = [k for k in ours if theirs[k] is not None and not (k == "decoder" and ours[k])]
     if isinstance(given, PlainConfig) and given.latent_channels > theirs["latent_channels"]:
         compared.remove("latent_channels")
+    if given.coder.num_res_blocks > theirs["coder.num_res_blocks"]:
+        compared.remove("coder.num_res_blocks")
     different = [
         f"model.{k}={ours[k]} instead of {theirs[k]}" for k in compared if ours[k] != theirs[k]
     ]

@@ -96,6 +96,16 @@ def test_a_plain_model_starts_from_the_posteriors_mean(overrides: list[str], sou
         torch.testing.assert_close(ours.reconstruct(images), theirs.reconstruct(images))
 
 
+def test_a_deeper_model_starts_with_the_same_pictures(overrides: list[str], source: Path) -> None:
+    deeper = [*overrides, "train.freeze_encoder=no", "model.coder.num_res_blocks=2"]
+    ours = initial_model(load_experiment(SHIPPED, deeper)).eval()
+    theirs = ldm_ae.load(source)
+    assert len(ours.state_dict()) > len(theirs.state_dict())
+    images = torch.rand(1, 3, 16, 24) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(ours.reconstruct(images), theirs.reconstruct(images))
+
+
 def test_settings_that_disagree_are_named_together(overrides: list[str]) -> None:
     wrong = ["model.latent_channels=8", "model.coder={channels: [8, 32]}"]
     experiment = load_experiment(SHIPPED, [*overrides, *wrong])

@@ -1,0 +1,30 @@
+from dataclasses import replace
+
+import torch
+
+from ldm_ae.models.deeper import deepened
+from ldm_ae.models.kl import KLAutoencoder, KLConfig
+
+
+def test_more_blocks_compute_the_same_and_all_of_them_can_learn(tiny_coder) -> None:
+    source = KLAutoencoder(KLConfig(coder=tiny_coder))
+    coder = replace(tiny_coder, num_res_blocks=tiny_coder.num_res_blocks + 2)
+    deep = KLAutoencoder(KLConfig(coder=coder))
+    deep.load_pretrained(deepened(source.state_dict(), deep.state_dict()))
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    latents = deep.encode(images)
+    torch.testing.assert_close(latents, source.encode(images))
+    torch.testing.assert_close(deep.decode(latents), source.decode(latents))
+    deep.decode(latents).square().mean().backward()
+    new = set(dict(deep.named_parameters())) - set(dict(source.named_parameters()))
+    for name, value in deep.named_parameters():
+        if name in new and "conv2.weight" in name:
+            assert float(value.grad.abs().max()) > 0, name
+    assert len(new) == 2 * 2 * len(tiny_coder.channels) * 8  # two norms, two convolutions each
+
+
+def test_nothing_is_added_to_a_network_of_the_same_depth(tiny_coder) -> None:
+    source = KLAutoencoder(KLConfig(coder=tiny_coder)).state_dict()
+    other = KLAutoencoder(KLConfig(coder=tiny_coder)).state_dict()
+    found = deepened(source, other)
+    assert found.keys() == source.keys() and all(found[n] is source[n] for n in found)
