@@ -32,7 +32,8 @@ class KLConfig(ModelSettings):
         steps go into getting rid of it.
     decodes: what the decoder is given in training, a `sample` of the posterior or its `mode`.
     init_from: start with the weights of this diffusers AutoencoderKL: whatever
-        `ldm_ae.load` takes, `hub:owner/model` included. The settings above are taken from there.
+        `ldm_ae.load` takes, `hub:owner/model` included. The settings above are taken from there;
+        a larger coder.num_res_blocks adds blocks that begin without effect.
     decoder: another shape than the encoder's mirror image; with init_from of another decoder it
         starts with as many of that one's channels as it has.
     variant: of init_from's files, such as `fp16`, where it has several.
