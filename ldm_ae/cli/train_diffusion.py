@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ldm_ae.cli.options import add_source_options
 from ldm_ae.diffusion.config import load_diffusion
 from ldm_ae.diffusion.loop import train_diffusion
 from ldm_ae.train.stopping import STOPPED_EXIT_CODE, TrainingStopped
@@ -15,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: latents --model kl16 --out runs/photos train.steps=2000"
     parser.add_argument("store", help="the folder that encode-dataset wrote")
     parser.add_argument("--model", required=True, help="that it was written with, as kl16")
+    add_source_options(parser)
     parser.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--config", default="diffusion_small", help="one of the package's, or a file (%(default)s)"
@@ -34,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int | None:
         store=arguments.store,
         model=arguments.model,
         run_dir=arguments.out,
+        subfolder=arguments.subfolder,
+        variant=arguments.variant,
     )
     is_first = os.environ.get("RANK", "0") == "0"
     try:

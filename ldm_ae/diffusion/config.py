@@ -78,13 +78,15 @@ class DiffusionTrainConfig(RunConfig):
 @dataclass(frozen=True)
 class DiffusionConfig:
     """store: the folder that `encode-dataset` wrote. model: the autoencoder that it was written
-        with, a folder or a name as kl16.
+        with, a folder or a name as kl16. subfolder, variant: as of `ldm_ae.load`.
     labels: names of the store's classes, in their order; null takes its labels themselves, and an
         empty list learns all as one class.
     """
 
     store: str
     model: str
+    subfolder: str | None = None
+    variant: str | None = None
     labels: tuple[str, ...] | None = None
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -100,12 +102,21 @@ class DiffusionConfig:
 
 
 def load_diffusion(
-    path: str | Path, overrides: list[str], *, store: str, model: str, run_dir: str
+    path: str | Path,
+    overrides: list[str],
+    *,
+    store: str,
+    model: str,
+    run_dir: str,
+    subfolder: str | None = None,
+    variant: str | None = None,
 ) -> DiffusionConfig:
-    """A config from YAML and overrides such as `train.lr=1e-4`, for a store, a model and a run's
-    folder. Raises UserError for every mistake in it, and for an override of these three."""
+    """A config from YAML and overrides such as `train.lr=1e-4`, for a store, a model (its
+    `subfolder` and `variant` as of `ldm_ae.load`) and a run's folder. Raises UserError for every
+    mistake in it, and for an override of these."""
+    source = {"store": store, "model": model, "subfolder": subfolder, "variant": variant}
     for override in overrides:
-        if override.partition("=")[0] in ("store", "model", "train.run_dir"):
+        if override.partition("=")[0] in (*source, "train.run_dir"):
             raise UserError(
                 f"{override}: say it by the arguments: STORE --model {model} --out {run_dir}"
             )
@@ -113,6 +124,4 @@ def load_diffusion(
     train = content.get("train", {})
     if isinstance(train, dict):  # else `build` says what it must be
         content["train"] = train | {"run_dir": run_dir}
-    return config.build(
-        DiffusionConfig, content | {"store": store, "model": model}, f"config {path}"
-    )
+    return config.build(DiffusionConfig, content | source, f"config {path}")

@@ -21,6 +21,7 @@ from ldm_ae.files import replacing
 from ldm_ae.json_file import read_json
 from ldm_ae.store.encoder import LatentEncoder
 from ldm_ae.store.latent_store import LatentStore
+from ldm_ae.store.settings import ModelChoice
 from ldm_ae.train.accelerator import make_accelerator, overruled_launch
 from ldm_ae.train.checkpoint import load_checkpoint
 from ldm_ae.train.keeper import Keeper
@@ -50,7 +51,8 @@ def _train(experiment: DiffusionConfig, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
     start = begin(run_dir, resume)
     checkpoint, progress, notes = start.checkpoint, start.progress, start.notes
-    encoder = LatentEncoder(experiment.model)
+    choice = ModelChoice(experiment.model, experiment.subfolder, experiment.variant)
+    encoder = LatentEncoder(choice)
     latents = open_latents(LatentStore(experiment.store), encoder.facts, experiment.labels)
     facts = {
         "model": encoder.facts["sha256"],

@@ -24,6 +24,17 @@ def test_a_store_becomes_a_pipeline(work: Path, run, capsys: pytest.CaptureFixtu
     run(f"train-diffusion latents --model ./kl --out runs/a --resume auto{TINY}")
 
 
+def test_the_model_may_be_a_variant_in_a_subfolder(work: Path, run) -> None:
+    (work / "whole").mkdir()
+    vae = (work / "kl").rename(work / "whole" / "second")
+    weights = vae / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    source = "--model ./whole --subfolder second --variant fp16"
+    run(f"encode-dataset photos latents {source} --size 16 --threads 1")
+    run(f"train-diffusion latents {source} --out runs/a{TINY}")
+    assert (work / "runs" / "a" / "pipeline" / "model_index.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -36,6 +47,7 @@ def test_a_store_becomes_a_pipeline(work: Path, run, capsys: pytest.CaptureFixtu
         ("latents --model ./kl --out runs/b train=7", "train"),
         ("latents --model ./kl --out runs/b train.run_dir=c", "train.run_dir=c: say it by the arg"),
         ("latents --model ./kl --out runs/b model=kl16", "model=kl16: say it by the arg"),
+        ("latents --model ./kl --out runs/b variant=fp16", "variant=fp16: say it by the arg"),
     ],
 )
 def test_mistakes_end_with_one_message(
