@@ -31,9 +31,6 @@ class LossConfig:
 
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
-    perceptual_from: the share of the training's steps that is over when the perceptual network's
-        terms begin: what cannot draw shapes yet learns them faster from pixels, and each step
-        without the network is shorter.
     perceptual_views: show the perceptual network both sides resized, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     view_scales: the least and the greatest size of such a view, in sizes of the image. A short
@@ -58,7 +55,6 @@ class LossConfig:
     reconstruction_weight: float = 1.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     perceptual_weight: float = 1.0
-    perceptual_from: float = 0.0
     perceptual_views: bool = False
     view_scales: tuple[float, float] = (0.5, 1.0)
     structural_weight: float = 0.0
@@ -93,8 +89,6 @@ class LossConfig:
         ):
             if getattr(self, name) < 0:
                 raise UserError(f"loss.{name}={getattr(self, name)}: use 0 or more")
-        if not 0 <= self.perceptual_from < 1:
-            raise UserError(f"loss.perceptual_from={self.perceptual_from}: use a share in [0, 1)")
         least, greatest = self.view_scales
         if not 0.1 <= least <= greatest <= 4:
             raise UserError(
@@ -135,13 +129,10 @@ class Objective:
         perceptual: PerceptualLoss | None,
         regularized_per_value: float,
         downsampling_factor: int = 1,
-        num_steps: int = 1,
     ) -> None:
         """regularized_per_value: the model's, to turn summed weights into weights of means.
-        downsampling_factor: the model's, the period of its decoder's grid. num_steps: of the
-        whole training."""
+        downsampling_factor: the model's, the period of its decoder's grid."""
         self.config, self.period = config, downsampling_factor
-        self.perceptual_start = config.perceptual_from * num_steps
         self.perceptual = perceptual
         scale = regularized_per_value if config.kl_units == "summed" else 1.0
         self.kl_weight = config.kl_weight * scale
@@ -193,7 +184,7 @@ class Objective:
             yield "colour", config.colour_weight, colour_error(*sides, self.period)
         if config.grid_weight > 0:
             yield "grid", config.grid_weight, grid_power(output.images, images, self.period)
-        if self.perceptual is not None and step >= self.perceptual_start:
+        if self.perceptual is not None:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:
                 sides = random_view(*sides, step, config.view_scales)

@@ -74,7 +74,6 @@ def build_state(experiment: Experiment, accelerator: Accelerator) -> TrainState:
             used,
             generator.autoencoder.regularized_per_value,
             generator.autoencoder.downsampling_factor,
-            config.steps,
         ),
         trained,
         discriminator,

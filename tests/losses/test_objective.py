@@ -132,15 +132,7 @@ def test_negative_weight_is_named() -> None:
         LossConfig(kl_weight=-1)
 
 
-def test_the_network_s_terms_begin_after_their_share_of_the_steps() -> None:
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    output = Reconstruction(torch.rand(2, 3, 32, 32) * 2 - 1, images)
-    config = LossConfig(
-        perceptual=PerceptualConfig(net="embedded"), texture_weight=0.5, perceptual_from=0.3
-    )
-    ours = Objective(config, build_perceptual(config.perceptual), 1.0, num_steps=10)
-    named = [set(ours(images, output, torch.tensor(0.0), step).terms) for step in (0, 2, 3, 9)]
-    pixels = {"loss", "l1"}
-    assert named == [pixels, pixels, *2 * [pixels | {"perceptual", "texture"}]]
-    with pytest.raises(UserError, match=r"loss\.perceptual_from=1\.5: use a share"):
-        LossConfig(perceptual_from=1.5)
+@pytest.mark.parametrize("scales", [(1.0, 0.5), (0.05, 1.0), (1.0, 5.0)])
+def test_view_sizes_that_are_none_are_named(scales: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"loss\.view_scales=.*use two numbers from 0\.1 to 4"):
+        LossConfig(view_scales=scales)
