@@ -33,7 +33,7 @@ COLUMNS = {
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--side", type=int, default=256, help="of the crops, a multiple of f")
     parser.add_argument("--count", type=int, default=64, help="how many images")

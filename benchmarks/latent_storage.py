@@ -55,7 +55,7 @@ TABLE = {
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="a KL model with its prior")
+    parser.add_argument("--model", required=True, help="a KL model with its prior")
     parser.add_argument("--images", required=True, help="folder of test images, or: embedded")
     parser.add_argument("--out", type=Path, required=True, help="FILE.json")
     parser.add_argument("--size", type=int, default=256, help="side of the images")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ldm_ae import zoo
 from ldm_ae.bench.latents import RawLatents
 from ldm_ae.bench.panel import add_panel_arguments, panel_of
 from ldm_ae.bench.photos import list_photos
@@ -22,7 +23,9 @@ from ldm_ae.metrics.table import METRICS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Beside PCA, JPEG and WebP: benchmarks/reconstruction.py of the repository."
-    parser.add_argument("model", type=Path, help="the folder of a diffusers model or of an export")
+    parser.add_argument(
+        "model", help="the folder of a diffusers model or of an export, or one of the package's: kl"
+    )
     parser.add_argument("images", help="folder of test images, or: embedded")
     parser.add_argument("--limit", type=int, help="only the first N images")
     parser.add_argument("--out", type=Path, help="FILE.json for means, values per image, protocol")
@@ -38,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     photos = list_photos(arguments.images, arguments.limit, reader)
     options = model_options(arguments)
     model = load_any(arguments.model, **options)
-    coder = RawLatents(arguments.model.resolve().name, model, options["device"])
+    folder = zoo.folder_of(arguments.model) or Path(arguments.model)
+    coder = RawLatents(folder.resolve().name, model, options["device"])
     panel = panel_of(arguments, options["device"])
     (row,) = compare([coder], photos, panel)
     print(_table(row, panel))

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import ldm_ae
+from ldm_ae import zoo
 from ldm_ae.cli.main import main
 from ldm_ae.data.images import load_image, to_float, to_uint8
 from ldm_ae.metrics.distortion import psnr
@@ -50,6 +51,12 @@ def test_the_table_and_the_report(work: Path, capsys: pytest.CaptureFixture[str]
     assert shown[1].startswith("MS-SSIM   null: ") and "161 pixels" in shown[1]
     assert shown[2].split() == ["bpp,", "raw", f"{row['bpp']:.4f}"]
     assert shown[3].split() == ["images", "2"]
+
+
+def test_a_model_of_the_package_goes_by_its_name(work: Path) -> None:
+    assert main(["evaluate", "kl", "photos", "--metrics", "psnr", "--out", "scores.json"]) == 0
+    (row,) = json.loads(Path("scores.json").read_text())["rows"]
+    assert row["name"] == zoo.names()["kl"].name and row["psnr"] > 10
 
 
 @pytest.mark.parametrize(
