@@ -1,4 +1,4 @@
-"""A dozen pictures, a tiny model, and jobs with them."""
+"""A dozen pictures, a tiny model, jobs with them, and what the jobs leave."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +11,8 @@ from PIL import Image
 
 from ldm_ae.data.config import DataConfig
 from ldm_ae.store.job import Job
+from ldm_ae.store.latent_store import LatentStore
+from ldm_ae.store.run import Outcome, encode_dataset
 from ldm_ae.store.settings import ModelChoice, Storage
 from ldm_ae.store.views import Views
 
@@ -57,3 +59,41 @@ def make_job(photos: Path) -> Callable[..., Job]:
         return replace(job, **changes)
 
     return make
+
+
+@pytest.fixture(params=["parquet", "tar", "files"])
+def layout(request: pytest.FixtureRequest) -> str:
+    """Every one that a store may have."""
+    return request.param
+
+
+@pytest.fixture
+def encode(tmp_path: Path) -> Callable[..., Outcome]:
+    """encode(job, "out", processes=2): makes the folder `out` the job's store"""
+
+    def run(job: Job, name: str = "out", **options: Any) -> Outcome:
+        return encode_dataset(job, tmp_path / name, threads=1, **options)
+
+    return run
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Of all files of a store, but for the one that names a process."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != ".lock"}
+
+    return read
+
+
+@pytest.fixture
+def ids() -> Callable[[Path], list[str]]:
+    """Of a store's rows."""
+
+    def read(folder: Path) -> list[str]:
+        store = LatentStore(folder)
+        return [store.row(number).id for number in range(len(store))]
+
+    return read

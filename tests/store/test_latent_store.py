@@ -13,7 +13,6 @@ from ldm_ae.store.settings import Storage
 GOLDEN = Path(__file__).parents[1] / "codec" / "golden"
 
 
-@pytest.mark.parametrize("layout", ["parquet", "tar", "files"])
 def test_every_layout_gives_the_same_items(layout: str, make_job, tmp_path: Path) -> None:
     encode_dataset(make_job(layout=layout), tmp_path / "out", threads=1)
     store = LatentStore(tmp_path / "out")

@@ -1,7 +1,6 @@
-import errno
-import os
+"""What a run leaves in a store, what it costs to run again, and what it refuses."""
+
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,37 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import ldm_ae.store.layouts as layouts
-import ldm_ae.store.parts as parts
-import ldm_ae.store.run as running
 from ldm_ae.data.config import DataConfig
 from ldm_ae.errors import UserError
 from ldm_ae.store.encoder import LatentEncoder
-from ldm_ae.store.job import Job
 from ldm_ae.store.latent_store import LatentStore
-from ldm_ae.store.run import Outcome, encode_dataset
 from ldm_ae.store.settings import Storage
 from ldm_ae.store.views import Views
-
-LAYOUTS = ("parquet", "tar", "files")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != ".lock"}
-
-
-def ids(folder: Path) -> list[str]:
-    store = LatentStore(folder)
-    return [store.row(number).id for number in range(len(store))]
-
-
-@pytest.fixture
-def encode(tmp_path: Path) -> Callable[..., Outcome]:
-    def run(job: Job, name: str = "out", **options) -> Outcome:
-        return encode_dataset(job, tmp_path / name, threads=1, **options)
-
-    return run
 
 
 def test_a_folder_with_captions_and_classes(make_job, encode, tmp_path: Path) -> None:
@@ -71,11 +45,11 @@ def test_statistics_are_of_all_latents(make_job, encode, tmp_path: Path) -> None
     assert summary["num_rows"] == 8 and len(store.by_size()) == 2
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_change_costs_what_changed(
     layout: str,
     make_job,
     encode,
+    contents,
     photos: Path,
     tmp_path: Path,
     save_picture,
@@ -113,7 +87,7 @@ def test_a_change_costs_what_changed(
 
 
 def test_all_pictures_gone_leave_an_empty_store(
-    make_job, encode, photos: Path, tmp_path: Path
+    make_job, encode, ids, photos: Path, tmp_path: Path
 ) -> None:
     encode(make_job())
     shutil.rmtree(photos / "dog")
@@ -122,71 +96,7 @@ def test_all_pictures_gone_leave_an_empty_store(
     assert len(list((tmp_path / "out" / ".store").glob("0*.json"))) == 2
 
 
-class Killed(BaseException):
-    pass
-
-
-def run_killed(job: Job, out: Path, module, after: int) -> None:
-    """Ends at the start of the file after so many, and leaves what SIGKILL would: half of that
-    file, under the name of a process that is no more. tests/bench has real ones."""
-    write, left = module.write_through, [after]
-
-    def count(path: Path, content: bytes) -> None:
-        if left[0] == 0:
-            over = path.with_name(path.name.replace(f"-{os.getpid()}", f"-{2**22 + 1}"))
-            assert over != path
-            over.write_bytes(content[: len(content) // 2])
-            raise Killed
-        left[0] -= 1
-        write(path, content)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(module, "write_through", count)
-        patch.setattr(running, "_clear", lambda folder: None)
-        encode_dataset(job, out, threads=1)
-    assert list(out.rglob(f".*-{2**22 + 1}*"))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_killed_runs_end_with_the_bytes_of_one_that_was_not(
-    layout: str, make_job, encode, tmp_path: Path
-) -> None:
-    job = make_job(layout=layout)
-    encode(job, "untouched")
-    for _ in range(2):  # of 8 pictures in 3 shards
-        run_killed(job, tmp_path / "out", layouts, 1)
-        run_killed(job, tmp_path / "out", parts, 0)
-        readable = LatentStore(tmp_path / "out") if ids_there(tmp_path / "out") else []
-        assert len(readable) < 8
-    encode(job)
-    assert contents(tmp_path / "out") == contents(tmp_path / "untouched")
-
-
-def ids_there(folder: Path) -> list[str]:
-    try:
-        return ids(folder)
-    except UserError:
-        return []
-
-
-@pytest.mark.parametrize("where", [0, 1, 2])
-def test_an_update_that_was_killed_is_made_again(
-    where: int, make_job, encode, photos: Path, tmp_path: Path, save_picture
-) -> None:
-    """Between the notes that a shard is being replaced, the shard, and its new index; then the
-    edit is taken back."""
-    encode(make_job())
-    untouched = contents(tmp_path / "out")
-    original = (photos / "cat" / "1.png").read_bytes()
-    save_picture(photos / "cat" / "1.png", 77)
-    module, after = [(parts, 0), (layouts, 0), (parts, 1)][where]
-    run_killed(make_job(), tmp_path / "out", module, after)
-    (photos / "cat" / "1.png").write_bytes(original)
-    encode(make_job())
-    assert contents(tmp_path / "out") == untouched
-
-
-def test_two_processes_make_the_same_store(make_job, encode, tmp_path: Path) -> None:
+def test_two_processes_make_the_same_store(make_job, encode, contents, tmp_path: Path) -> None:
     encode(make_job())
     outcome = encode(make_job(), "two", processes=2)
     assert outcome.encoded == 8 and outcome.processes == 2
@@ -204,7 +114,7 @@ def test_what_a_process_raises_comes_out_here(make_job, encode, tmp_path: Path) 
 
 
 def test_broken_pictures_are_left_out_until_they_change(
-    make_job, encode, photos: Path, tmp_path: Path
+    make_job, encode, ids, photos: Path, tmp_path: Path
 ) -> None:
     good = (photos / "cat" / "1.png").read_bytes()
     (photos / "cat" / "1.png").write_bytes(good[:60])
@@ -219,7 +129,7 @@ def test_broken_pictures_are_left_out_until_they_change(
 
 
 def test_another_job_is_refused_and_changes_nothing(
-    make_job, encode, photos: Path, tmp_path: Path
+    make_job, encode, contents, photos: Path, tmp_path: Path
 ) -> None:
     encode(make_job())
     before = contents(tmp_path / "out")
@@ -239,15 +149,6 @@ def test_another_job_is_refused_and_changes_nothing(
     (tmp_path / "out" / ".store" / "job.json").unlink()
     with pytest.raises(UserError, match="has shards and no"):
         encode(make_job())
-
-
-def test_lost_shards_are_made_again(make_job, encode, tmp_path: Path) -> None:
-    encode(make_job())
-    before = contents(tmp_path / "out")
-    (tmp_path / "out" / "shard-00001.parquet").unlink()
-    (tmp_path / "out" / "shard-00002.parquet").write_bytes(b"cut short")
-    encode(make_job())
-    assert contents(tmp_path / "out") == before
 
 
 def test_tables_bring_their_columns(make_job, encode, photos: Path, tmp_path: Path) -> None:
@@ -273,27 +174,6 @@ def test_two_pictures_of_one_name(make_job, encode, photos: Path) -> None:
         encode(make_job(layout="files"))
 
 
-def test_a_full_disk_leaves_what_was_done(
-    make_job, encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write, left = layouts.write_through, [1]
-
-    def full(path: Path, content: bytes) -> None:
-        if not left[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        left[0] -= 1
-        write(path, content)
-
-    monkeypatch.setattr(layouts, "write_through", full)
-    with pytest.raises(OSError, match="No space"):
-        encode(make_job())
-    monkeypatch.undo()
-    assert len(ids(tmp_path / "out")) == 3
-    assert not [path for path in (tmp_path / "out").rglob(".*-*")]
-    encode(make_job())
-    assert len(ids(tmp_path / "out")) == 8
-
-
 def test_settings_that_do_not_fit(make_job, encode, tmp_path: Path) -> None:
     for job, options, message in (
         (make_job(views=Views(size=15)), {}, "size 15: the model takes multiples of 2"),
@@ -310,7 +190,7 @@ def test_settings_that_do_not_fit(make_job, encode, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_random_crops_are_rows_of_their_own(make_job, encode, tmp_path: Path) -> None:
+def test_random_crops_are_rows_of_their_own(make_job, encode, ids, tmp_path: Path) -> None:
     encode(make_job(views=Views("random", size=16, count=3, flip=True)))
     found = ids(tmp_path / "out")
     assert len(found) == 48 == len(set(found))
