@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ldm_ae.train.checkpoint import (
     save_checkpoint,
 )
 from ldm_ae.train.checkpoint_folders import checkpoints_of, find_checkpoint, read_score
+from ldm_ae.train.loop import train
 from ldm_ae.train.steps import train_step
 
 GAN = "loss.adversarial={weight: 0.5, start_step: 1, num_layers: 2, base_channels: 8}"
@@ -164,3 +166,37 @@ def test_a_checkpoint_that_is_not_finite_names_the_tensor(
     tensor = "log_variance" if name == "training" else "decoder.conv_in.bias"
     with pytest.raises(UserError, match=rf"{name}\..*: {tensor} holds numbers that are not finite"):
         load_checkpoint(folder, make_state(GAN))
+
+
+@pytest.mark.parametrize("change", ["another photo", "another seed"])
+def test_a_run_goes_on_only_in_the_order_it_began(
+    change: str, make_experiment, photos: Path, tmp_path: Path
+) -> None:
+    where = f"train.run_dir={tmp_path / 'run'}"
+    train(make_experiment(where, "train.steps=2"))
+    seed = "train.seed=0"
+    if change == "another photo":
+        shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
+    else:
+        seed = "train.seed=1"
+    with pytest.raises(ValueError, match="Restore the data and the seed"):
+        train(make_experiment(where, seed), resume="latest")
+
+
+def test_a_grown_folder_is_taken_when_it_is_said(
+    make_experiment, photos: Path, tmp_path: Path, capsys
+) -> None:
+    where = f"train.run_dir={tmp_path / 'run'}"
+    train(make_experiment(where, "train.steps=2"))
+    shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
+    grown = make_experiment(where, "train.steps=4", "train.new_data=true")
+    before = read_progress(tmp_path / "run" / "checkpoints" / "step-00000002")
+    train(grown, resume="latest")
+    said = f"the run saw {before.num_images} images"
+    assert f"{said} in the order of train.seed=0; now there are {before.num_images + 1}" in (
+        capsys.readouterr().out
+    )
+    after = read_progress(tmp_path / "run" / "checkpoints" / "step-00000004")
+    assert (after.num_images, after.images_seen) == (before.num_images + 1, 2 * before.images_seen)
+    train(grown, resume="latest")
+    assert said not in capsys.readouterr().out

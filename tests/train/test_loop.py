@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 
 import ldm_ae
-import ldm_ae.train.loop as loop
 from ldm_ae import config
 from ldm_ae.data import tars
 from ldm_ae.data.images import to_float, to_uint8
@@ -24,9 +22,7 @@ from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
 from ldm_ae.files import write_through
 from ldm_ae.quantizers.build import QUANTIZERS
-from ldm_ae.train.checkpoint import read_progress, save_checkpoint
 from ldm_ae.train.config import Experiment
-from ldm_ae.train.export_run import export_run
 from ldm_ae.train.loop import train
 
 CODER = "coder: {channels: [8, 8], num_res_blocks: 1, mid_attention: false, norm_groups: 4}"
@@ -119,40 +115,6 @@ def test_resumed_run_ends_with_the_same_bits(name: str, make_experiment, tmp_pat
             assert torch.equal(value, resumed[kind][key]), f"{kind} {key}"
 
 
-@pytest.mark.parametrize("change", ["another photo", "another seed"])
-def test_a_run_goes_on_only_in_the_order_it_began(
-    change: str, make_experiment, photos: Path, tmp_path: Path
-) -> None:
-    where = f"train.run_dir={tmp_path / 'run'}"
-    train(make_experiment(where, "train.steps=2"))
-    seed = "train.seed=0"
-    if change == "another photo":
-        shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
-    else:
-        seed = "train.seed=1"
-    with pytest.raises(ValueError, match="Restore the data and the seed"):
-        train(make_experiment(where, seed), resume="latest")
-
-
-def test_a_grown_folder_is_taken_when_it_is_said(
-    make_experiment, photos: Path, tmp_path: Path, capsys
-) -> None:
-    where = f"train.run_dir={tmp_path / 'run'}"
-    train(make_experiment(where, "train.steps=2"))
-    shutil.copy(sorted(photos.iterdir())[0], photos / "new.png")
-    grown = make_experiment(where, "train.steps=4", "train.new_data=true")
-    before = read_progress(tmp_path / "run" / "checkpoints" / "step-00000002")
-    train(grown, resume="latest")
-    said = f"the run saw {before.num_images} images"
-    assert f"{said} in the order of train.seed=0; now there are {before.num_images + 1}" in (
-        capsys.readouterr().out
-    )
-    after = read_progress(tmp_path / "run" / "checkpoints" / "step-00000004")
-    assert (after.num_images, after.images_seen) == (before.num_images + 1, 2 * before.images_seen)
-    train(grown, resume="latest")
-    assert said not in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_two_processes_train_and_export(tiny_yaml: Path, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "train_kl_ae.py"
@@ -213,58 +175,6 @@ def test_shards_are_indexed_once_in_a_whole_run(make_experiment, photos, tmp_pat
     monkeypatch.setattr(tars, "index_tar", counted)
     train(make_experiment("data.kind=tar", f"data.path={shard}", "train.steps=2"))
     assert indexed == [str(shard)]
-
-
-def test_the_best_is_saved_at_once_and_can_be_exported(
-    make_experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    psnrs = iter((10.0, 30.0, 20.0, 25.0, 15.0))
-    real = loop.validate
-
-    def scored(*arguments):
-        scores, grid = real(*arguments)
-        return scores | {"psnr": next(psnrs)}, grid
-
-    monkeypatch.setattr(loop, "validate", scored)
-    settings = (
-        "train.validate_every=1",
-        "train.checkpoint_every=10",
-        "train.keep_checkpoints=1",
-        "train.best_metric=psnr",
-    )
-    experiment = make_experiment("train.steps=3", *settings)
-    train(experiment)
-    run = Path(experiment.train.run_dir)
-    names = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert names == ["step-00000002", "step-00000003"]
-    export_run(run, tmp_path / "best", checkpoint="best", max_images=2)
-    assert "| checkpoint | step-00000002 |" in (tmp_path / "best" / "README.md").read_text()
-    train(
-        make_experiment("train.steps=5", *settings), "latest"
-    )  # 25 and 15 do not beat the 30 from before the resume
-    names = sorted(path.name for path in (run / "checkpoints").iterdir())
-    assert names == ["step-00000002", "step-00000005"]
-
-
-def test_the_best_may_be_one_that_was_due_anyway(
-    make_experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    psnrs = iter((10.0, 30.0, 20.0, 15.0))
-    real_validate, real_save = loop.validate, save_checkpoint
-    saved = []
-
-    def scored(*arguments):
-        scores, grid = real_validate(*arguments)
-        return scores | {"psnr": next(psnrs)}, grid
-
-    def recorded(run_dir, state, progress, *rest, **named):
-        saved.append(progress.step)
-        return real_save(run_dir, state, progress, *rest, **named)
-
-    monkeypatch.setattr(loop, "validate", scored)
-    monkeypatch.setattr("ldm_ae.train.keeper.save_checkpoint", recorded)
-    train(make_experiment("train.validate_every=1", "train.best_metric=psnr"))
-    assert saved == [1, 2, 4]  # 20 at step 3 does not beat the 30 of step 2
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_after_it(
