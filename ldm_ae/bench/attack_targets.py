@@ -150,7 +150,7 @@ def _saved(content: Any) -> bytes:
 def yaml(model: Path, work: Path) -> Target:
     from ldm_ae.train.initial import load_experiment
 
-    trees = [read_yaml(path) for path in sorted(SHIPPED.glob("*_small.yaml"))]
+    trees = [read_yaml(path) for path in sorted(SHIPPED.glob("*_f8_small.yaml"))]
     place = work / "config.yaml"
 
     def read(data: bytes) -> object:
