@@ -3,8 +3,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from skimage import data
 
 from ldm_ae.bench.encode_dataset import (
     Bench,
@@ -14,35 +12,12 @@ from ldm_ae.bench.encode_dataset import (
     killed_after,
     rows_of,
     started,
-    subset,
     supply,
 )
 from ldm_ae.bench.encode_dataset_readers import READERS
-from ldm_ae.data.config import DataConfig
 from ldm_ae.store.job import Job
 from ldm_ae.store.run import encode_dataset
 from ldm_ae.store.settings import ModelChoice, Storage
-from ldm_ae.store.views import Views
-
-GOLDEN = Path(__file__).parents[1] / "codec" / "golden"
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Job:
-    photo = Image.fromarray(data.astronaut())
-    (tmp_path / "photos").mkdir()
-    for number in range(5):
-        photo.crop((number * 64, 0, number * 64 + 64, 64)).save(
-            tmp_path / "photos" / f"{number}.png"
-        )
-    photos = subset(str(tmp_path / "photos"), 4, tmp_path / "set.parquet")
-    return Job(
-        DataConfig(kind="parquet", path=str(photos), streaming=True),
-        ModelChoice(GOLDEN / "kl_v1"),
-        Views(size=16),
-        Storage("moments"),
-        shard_size=2,
-    )
 
 
 def test_a_subset_keeps_bytes_and_labels(tmp_path: Path, job: Job) -> None:
