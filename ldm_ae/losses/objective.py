@@ -36,7 +36,7 @@ class LossConfig:
     view_scales: the least and the greatest size of such a view, in sizes of the image. A short
         training learns more from small ones, which cost less; fine detail takes large ones.
     structural_weight: of the multi-scale SSIM term.
-    colour_weight: of block means' squared error in red against green and yellow against blue.
+    colour_weight: of the error in red against green and yellow against blue, of block means.
     texture_weight: of the distance between local moments of the perceptual network's features.
     grid_weight: of the power of what an error has in common at each place of the decoder's grid.
     kl_weight: factor of the KL term (kl, and discrete with a gumbel codebook), in `kl_units`:

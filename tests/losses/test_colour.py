@@ -10,19 +10,11 @@ def flat(*colour: float) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("colour", "error"),
-    [((0.4, 0.4, 0.4), 0.0), ((0.2, -0.2, 0.0), 0.08), ((0.2, 0.2, -0.2), 0.08)],
+    [((0.4, 0.4, 0.4), 0.0), ((0.2, -0.2, 0.0), 0.2), ((0.2, 0.2, -0.2), 0.2)],
 )
 def test_it_is_blind_to_brightness_and_sees_both_opponents(colour, error: float) -> None:
     found = colour_error(flat(*colour), torch.zeros(1, 3, 16, 16), 8)
     assert found.item() == pytest.approx(error, abs=1e-6)
-
-
-def test_one_saturated_block_counts_more_than_many_that_are_a_little_off() -> None:
-    grey = torch.zeros(1, 3, 16, 16)
-    one = grey.clone()
-    one[..., :8, :8] = flat(0.2, -0.2, 0)[..., :8, :8]
-    everywhere = flat(0.05, -0.05, 0)
-    assert colour_error(one, grey, 8) > 3 * colour_error(everywhere, grey, 8)
 
 
 def test_what_cancels_within_a_block_is_left_to_other_terms() -> None:
