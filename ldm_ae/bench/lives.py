@@ -65,10 +65,17 @@ class Life:
         order = random.sample(self.pids, len(self.pids))
         for pid in order:
             if pid not in self.codes:
-                os.killpg(pid, signal.SIGKILL)
+                _kill_session(pid)
         for pid in set(order) - set(self.codes):
             os.waitpid(pid, 0)
         return bytes(self.phase[:]).rstrip(b"\0").decode()
+
+
+def _kill_session(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:  # forked, and not yet in its own session: it has no children either
+        os.kill(pid, signal.SIGKILL)
 
 
 def fork(work: Callable[[], None]) -> int:
