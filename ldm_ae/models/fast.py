@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.kept_memory import keep_freed_memory
 from ldm_ae.models.layout import has_triton
 
 _REPETITIONS = 3
@@ -15,8 +16,9 @@ _REPETITIONS = 3
 def make_fast(model: Autoencoder, device: torch.device | None = None) -> None:
     """Channels-last memory, and the weights of convolutions and linear layers in bf16 where the
     device has it; statistics of norms stay in fp32. On a CPU repetition is folded into the
-    convolution after it, on a GPU norm and activation are one kernel. `model.precision` says what
-    was taken. The weights take no gradient from here on; latents and images still do.
+    convolution after it, and the process keeps freed memory from now on; on a GPU norm and
+    activation are one kernel. `model.precision` says what was taken. The weights take no gradient
+    from here on; latents and images still do.
 
     device: where the model will be; a CPU by default.
     """
@@ -30,9 +32,11 @@ def make_fast(model: Autoencoder, device: torch.device | None = None) -> None:
             for layer in network.modules():
                 if isinstance(layer, (nn.Conv2d, nn.Linear)):
                     layer.to(torch.bfloat16)
-    own = "folded upsampling"
     if on_gpu:
         own = "fused norms" if has_triton() else "stock norms (no Triton here)"
+    else:
+        own = "folded upsampling"
+        keep_freed_memory()
     model.precision = f"fast: {taken}, channels-last memory, {own}"
 
 

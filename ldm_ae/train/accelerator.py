@@ -14,7 +14,7 @@ from accelerate.utils import (
 )
 
 from ldm_ae.errors import UserError
-from ldm_ae.train.memory import keep_freed_memory
+from ldm_ae.models.kept_memory import keep_freed_memory
 from ldm_ae.train.run_config import RunConfig
 from ldm_ae.train.trackers import require_trackers
 

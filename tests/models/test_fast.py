@@ -46,6 +46,13 @@ def test_fast_is_near_the_exact_model(bf16: bool, config, monkeypatch: pytest.Mo
         assert 0 < float((ours - exact).norm() / exact.norm()) < tolerance
 
 
+def test_the_process_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(fast, "keep_freed_memory", lambda: asked.append(True))
+    make_fast(build_model(KLConfig(coder=CODER)).eval())
+    assert asked == [True]
+
+
 def test_latents_still_take_a_gradient() -> None:
     model = build_model(KLConfig(coder=CODER)).eval()
     make_fast(model)

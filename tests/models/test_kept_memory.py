@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from ldm_ae.train import memory
+from ldm_ae.models import kept_memory
 
 FAULTS = """
 import resource, torch
-from ldm_ae.train.memory import keep_freed_memory
+from ldm_ae.models.kept_memory import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 def step(num):
@@ -32,5 +32,5 @@ def test_memory_is_fetched_once() -> None:
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    assert not memory.keep_freed_memory()
+    monkeypatch.setattr(kept_memory.ctypes, "CDLL", lambda name: object())
+    assert not kept_memory.keep_freed_memory()

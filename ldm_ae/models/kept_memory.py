@@ -1,4 +1,5 @@
-"""Freed memory stays with the process, where the C library would give it back after every step."""
+"""Freed memory stays with the process, where the C library would give it back after every step
+of training and every pass of a network."""
 
 import ctypes
 
