@@ -56,7 +56,7 @@ stage codec-fine train_plain_ae.py rate_f8_small model.init_from="$out/wide/expo
     loss.rate_start_step=60 loss.rate_warmup_steps=60 train.steps="${STEPS:-2400}" "$@"
 stage kl2 train_kl_ae.py kl_f8_small model.init_from="$out/kl/export" loss.perceptual_weight=1.5 \
     loss.texture_weight=0.75 $second train.muon_lr=0.008 train.lr=5e-4 "$@"
-deeper="model.coder.num_res_blocks=2 loss.view_scales=[0.7,1.4] $second train.muon_lr=0.008 train.lr=5e-4"
+deeper="model.coder.num_res_blocks=2 loss.view_scales=[0.7,1.4] loss.colour_weight=1 $second train.muon_lr=0.008 train.lr=5e-4"
 stage deeper train_kl_ae.py kl_f8_small model.init_from="$out/kl2/export" loss.perceptual_weight=2 \
     loss.texture_weight=1 $deeper train.steps="${STEPS:-2000}" "$@"
 stage kl3 train_kl_ae.py kl_f8_small model.init_from="$out/deeper/export" loss.perceptual_weight=3 \
