@@ -13,7 +13,7 @@ from ldm_ae.codec.contents import MAX_MEMORY
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.container import MAX_PIXELS
 from ldm_ae.codec.priors.file import load_prior
-from ldm_ae.convert.load import model_folder
+from ldm_ae.convert.places import model_folder
 from ldm_ae.convert.wrap import load_any
 from ldm_ae.errors import UserError
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from ldm_ae import zoo
 from ldm_ae.bench.command import one_line_errors
 from ldm_ae.codec.priors.file import PRIOR_FILE
-from ldm_ae.convert.load import STEM
+from ldm_ae.convert.places import STEM
 from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.export import FILES, STATISTICS

@@ -25,7 +25,8 @@ from ldm_ae.bench.mutations import (
 from ldm_ae.codec.codec import Codec
 from ldm_ae.codec.priors.file import load_prior
 from ldm_ae.config import SHIPPED, read_yaml
-from ldm_ae.convert.load import STEM, load
+from ldm_ae.convert.load import load
+from ldm_ae.convert.places import STEM
 from ldm_ae.pretrained import load_codec
 
 

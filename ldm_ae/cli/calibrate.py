@@ -13,7 +13,7 @@ from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
 from ldm_ae.codec.fitting.fit import Kind
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import PRIOR_FILE, earlier_prior, load_prior, save_prior
-from ldm_ae.convert.load import model_folder
+from ldm_ae.convert.places import model_folder
 from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.bounds import Bounds
 from ldm_ae.data.paths import find_images

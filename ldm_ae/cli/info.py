@@ -59,7 +59,7 @@ def of_model(path: Path) -> Mapping[str, object]:
     # torch takes seconds to import, and a file's header needs none of this.
     from ldm_ae.codec.priors.file import PRIOR_FILE
     from ldm_ae.convert.diffusers_config import from_diffusers_config, scaling_of
-    from ldm_ae.convert.load import read_config
+    from ldm_ae.convert.places import read_config
 
     content = read_config(path)
     model, scaling = from_diffusers_config(content), scaling_of(content)

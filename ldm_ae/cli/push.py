@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ldm_ae.convert.load import STEM
+from ldm_ae.convert.places import STEM
 from ldm_ae.digests import DIGESTS, digest_of, digests, digests_json, verify
 from ldm_ae.errors import UserError
 from ldm_ae.export.training_config import TRAINING_CONFIG, without_places

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ldm_ae.convert.diffusers_config import DEFAULTS, LatentScaling, from_diffusers_config
-from ldm_ae.convert.load import Stored, build_stored, load, model_place, read_config
+from ldm_ae.convert.load import Stored, build_stored, load
+from ldm_ae.convert.places import model_place, read_config
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder, at_least_fp32
 from ldm_ae.models.gaussian import DiagonalGaussian

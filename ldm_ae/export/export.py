@@ -21,7 +21,7 @@ from ldm_ae.codec.priors.file import EARLIER_PRIORS, PRIOR_FILE, save_prior
 from ldm_ae.convert.agreement import check, compare, probes
 from ldm_ae.convert.diffusers_class import as_diffusers, save
 from ldm_ae.convert.diffusers_config import LatentScaling
-from ldm_ae.convert.load import STEM
+from ldm_ae.convert.places import STEM
 from ldm_ae.digests import DIGESTS, write_digests
 from ldm_ae.errors import UserError
 from ldm_ae.export.card import few_images, model_card

@@ -15,7 +15,8 @@ from torch import Tensor
 from ldm_ae.codec.codec import Analysis, Codec
 from ldm_ae.codec.digest import update_with_array
 from ldm_ae.codec.priors.file import load_prior
-from ldm_ae.convert.load import load, model_folder
+from ldm_ae.convert.load import load
+from ldm_ae.convert.places import model_folder
 from ldm_ae.convert.wrap import load_any
 from ldm_ae.data.images import to_float
 from ldm_ae.errors import UserError

@@ -55,7 +55,7 @@ def make(name: str) -> None:
     from ldm_ae.codec.fitting.fit import Kind, fit_prior
     from ldm_ae.codec.priors.file import save_prior
     from ldm_ae.convert.diffusers_config import LatentScaling, to_diffusers_config
-    from ldm_ae.convert.load import STEM
+    from ldm_ae.convert.places import STEM
     from ldm_ae.convert.weights import to_diffusers_state
     from ldm_ae.data.images import to_float
     from ldm_ae.models.build import build_model

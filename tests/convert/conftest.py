@@ -1,4 +1,4 @@
-"""Checkpoints as LDM, taming and sgm leave them, at a quarter of a width."""
+"""Checkpoints as LDM, taming and sgm leave them, at a quarter of a width; diffusers' own models."""
 
 import json
 from collections.abc import Callable
@@ -212,3 +212,44 @@ def open_in_diffusers() -> Callable[[Path], Any]:
         return getattr(diffusers, name).from_pretrained(folder)
 
     return open_folder
+
+
+@pytest.fixture
+def save_kl():
+    """Write a small AutoencoderKL of diffusers with random weights, and return it."""
+
+    def save(folder, seed=0, **changes):
+        torch.manual_seed(seed)
+        settings = {
+            "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
+            "up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D"],
+            "block_out_channels": [8, 16],
+            "norm_num_groups": 4,
+            "scaling_factor": 0.37,
+        }
+        theirs = diffusers.AutoencoderKL(**{**settings, **changes}).eval()
+        theirs.save_pretrained(folder)
+        return theirs
+
+    return save
+
+
+@pytest.fixture
+def close():
+    """Assert that two tensors are equal within 1e-5 of the greatest value."""
+    return lambda ours, theirs: torch.testing.assert_close(
+        ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max())
+    )
+
+
+@pytest.fixture
+def check_kl(close):
+    """Assert that a model's latents and pictures are those of diffusers' AutoencoderKL."""
+
+    @torch.no_grad()
+    def check(model, theirs, images):
+        latents = theirs.encode(images).latent_dist.mode()
+        close(model.encode(images), latents)
+        close(model.decode(latents), theirs.decode(latents).sample)
+
+    return check

@@ -12,20 +12,6 @@ import ldm_ae
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def save_kl(folder, seed=0, **changes):
-    torch.manual_seed(seed)
-    settings = {
-        "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
-        "up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D"],
-        "block_out_channels": [8, 16],
-        "norm_num_groups": 4,
-        "scaling_factor": 0.37,
-    }
-    theirs = diffusers.AutoencoderKL(**{**settings, **changes}).eval()
-    theirs.save_pretrained(folder)
-    return theirs
-
-
 def save_vq(folder):
     torch.manual_seed(0)
     theirs = diffusers.VQModel(
@@ -41,20 +27,8 @@ def save_vq(folder):
     return theirs
 
 
-def close(ours, theirs):
-    scale = float(theirs.abs().max())
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * scale)
-
-
-@torch.no_grad()
-def check_kl(model, theirs, images):
-    latents = theirs.encode(images).latent_dist.mode()
-    close(model.encode(images), latents)
-    close(model.decode(latents), theirs.decode(latents).sample)
-
-
 @pytest.mark.parametrize("changes", [{}, {"use_quant_conv": False, "use_post_quant_conv": False}])
-def test_autoencoder_kl(changes, tmp_path, images):
+def test_autoencoder_kl(changes, tmp_path, images, save_kl, close, check_kl):
     theirs = save_kl(tmp_path, **changes)
     model = ldm_ae.load(tmp_path)
     check_kl(model, theirs, images)
@@ -67,7 +41,7 @@ def test_autoencoder_kl(changes, tmp_path, images):
 
 
 @torch.no_grad()
-def test_vq_model(tmp_path, images):
+def test_vq_model(tmp_path, images, close):
     theirs = save_vq(tmp_path)
     model = ldm_ae.load(tmp_path)
     assert isinstance(model, ldm_ae.DiscreteAutoencoder)
@@ -92,7 +66,7 @@ def test_loaded_vq_model_trains(tmp_path, images):
 
 
 @pytest.mark.parametrize("size", [(17, 23), (1, 1), (32, 5)])
-def test_odd_sizes_come_back(size, tmp_path, images):
+def test_odd_sizes_come_back(size, tmp_path, images, save_kl):
     save_kl(tmp_path, block_out_channels=[8, 8, 16], down_block_types=["DownEncoderBlock2D"] * 3,
             up_block_types=["UpDecoderBlock2D"] * 3)  # fmt: skip
     model = ldm_ae.load(tmp_path)
@@ -103,67 +77,8 @@ def test_odd_sizes_come_back(size, tmp_path, images):
         model.encode(cut)
 
 
-def test_shards(tmp_path, images):
-    theirs = save_kl(tmp_path)
-    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
-    (tmp_path / WEIGHTS).unlink(missing_ok=True)
-    assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    check_kl(ldm_ae.load(tmp_path), theirs, images)
-    index = tmp_path / (WEIGHTS + ".index.json")
-    content = json.loads(index.read_text())
-    content["weight_map"]["encoder.conv_in.bias"] = "../elsewhere.safetensors"
-    index.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="not beside it"):
-        ldm_ae.load(tmp_path)
-
-
-def test_half_precision_variant(tmp_path, images):
-    theirs = save_kl(tmp_path).half()
-    (tmp_path / WEIGHTS).unlink()
-    theirs.save_pretrained(tmp_path, variant="fp16")
-    theirs = theirs.float()
-    for variant in (None, "fp16"):  # there is no other
-        check_kl(ldm_ae.load(tmp_path, variant=variant), theirs, images)
-    with pytest.raises(ValueError, match=r"it holds diffusion_pytorch_model\.fp16\.safetensors"):
-        ldm_ae.load(tmp_path, variant="ema")
-    theirs.save_pretrained(tmp_path, variant="ema")
-    with pytest.raises(ValueError, match=r"ema\.safetensors, .*; choose with variant="):
-        ldm_ae.load(tmp_path)
-
-
-def test_bin_is_read_only_without_safetensors(tmp_path, images):
-    theirs = save_kl(tmp_path)
-    torch.save(theirs.state_dict(), tmp_path / "diffusion_pytorch_model.bin")
-    (tmp_path / WEIGHTS).unlink()
-    check_kl(ldm_ae.load(tmp_path), theirs, images)
-    save_kl(tmp_path, seed=1)
-    other = ldm_ae.load(tmp_path)
-    assert not torch.equal(other.decoder.conv_in.weight, theirs.decoder.conv_in.weight)
-
-
-class _Attack:
-    def __reduce__(self):
-        return (print, ("code ran",))
-
-
-def test_bin_cannot_run_code(tmp_path, capsys):
-    save_kl(tmp_path)
-    (tmp_path / WEIGHTS).unlink()
-    torch.save({"x": _Attack()}, tmp_path / "diffusion_pytorch_model.bin")
-    with pytest.raises(ValueError, match="cannot be read as tensors"):
-        ldm_ae.load(tmp_path)
-    assert "code ran" not in capsys.readouterr().out
-
-
-def test_shards_of_half_precision_alone(tmp_path, images):
-    theirs = save_kl(tmp_path).half()
-    theirs.save_pretrained(tmp_path, variant="fp16", max_shard_size="20KB")
-    (tmp_path / WEIGHTS).unlink()
-    check_kl(ldm_ae.load(tmp_path), theirs.float(), images)
-
-
 @pytest.mark.parametrize("convolutional", [False, True])
-def test_old_attention_names(convolutional, tmp_path, images):
+def test_old_attention_names(convolutional, tmp_path, images, save_kl, check_kl):
     theirs = save_kl(tmp_path)
     state = load_file(tmp_path / WEIGHTS)
     old = {}
@@ -180,16 +95,6 @@ def test_old_attention_names(convolutional, tmp_path, images):
     check_kl(ldm_ae.load(tmp_path), theirs, images)
 
 
-@pytest.mark.parametrize("name", ["vae", "vqvae"])
-def test_whole_pipeline_folders(name, tmp_path, images):
-    theirs = save_kl(tmp_path / name)
-    (tmp_path / "model_index.json").write_text("{}")
-    check_kl(ldm_ae.load(tmp_path), theirs, images)
-    check_kl(ldm_ae.load(tmp_path, subfolder=name), theirs, images)
-    with pytest.raises(ValueError, match=r"unet has no config\.json"):
-        ldm_ae.load(tmp_path, subfolder="unet")
-
-
 def test_spatial_norm_is_not_supported(tmp_path):
     save_vq(tmp_path / "movq")
     (tmp_path / "model_index.json").write_text("{}")
@@ -199,7 +104,7 @@ def test_spatial_norm_is_not_supported(tmp_path):
         ldm_ae.load(tmp_path)
 
 
-def test_every_misfit_is_in_one_message(tmp_path):
+def test_every_misfit_is_in_one_message(tmp_path, save_kl):
     save_kl(tmp_path)
     state = load_file(tmp_path / WEIGHTS)
     del state["encoder.conv_in.bias"]
@@ -214,7 +119,7 @@ def test_every_misfit_is_in_one_message(tmp_path):
     assert "decoder.conv_out.bias (7,) instead of (3,)" in message
 
 
-def test_sizes_are_checked_before_memory_is_taken(tmp_path):
+def test_sizes_are_checked_before_memory_is_taken(tmp_path, save_kl):
     """A config that asks for terabytes fails on the header of its small file."""
     save_kl(tmp_path)
     content = json.loads((tmp_path / "config.json").read_text())
@@ -233,24 +138,19 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
         (WEIGHTS, b"\x10\x00\x00", "broken safetensors"),
     ],
 )
-def test_broken_files(file, content, message, tmp_path):
+def test_broken_files(file, content, message, tmp_path, save_kl):
     save_kl(tmp_path)
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         ldm_ae.load(tmp_path)
 
 
-def test_truncated_weights(tmp_path):
+def test_truncated_weights(tmp_path, save_kl):
     save_kl(tmp_path)
     path = tmp_path / WEIGHTS
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="broken safetensors"):
         ldm_ae.load(tmp_path)
-
-
-def test_missing_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere has no config\.json, for it is no folder"):
-        ldm_ae.load(tmp_path / "nowhere")
 
 
 def test_import_is_light():
