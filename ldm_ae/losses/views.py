@@ -28,28 +28,19 @@ def random_view(
 ) -> tuple[Tensor, Tensor]:
     """Both (B, 3, H, W) under one transform that follows from the step alone, so that ranks,
     micro-batches and a resumed run see the same: resized by a factor between `scales`, up to seven
-    rows and columns cut off, mirrored, transposed, colours mixed and brightness moved. Of what is
-    enlarged a part is shown, with about as many pixels as the image has, so that no view costs
-    more than the whole at its own size."""
+    rows and columns cut off, mirrored, transposed, colours mixed and brightness moved."""
     generator = torch.Generator().manual_seed(mix(step, _STREAM))
     uniform = torch.rand(5, generator=generator).tolist()
     shift = torch.randint(_GREATEST_SHIFT, (2,), generator=generator).tolist()
     mixing = torch.randn(3, 3, generator=generator).to(images)
     brightness = 0.1 * float(torch.randn((), generator=generator))
-    place = torch.rand(2, generator=generator).tolist()
 
     least, greatest = scales
     scale = least * (greatest / least) ** uniform[0]
-    window = [min(side, math.ceil(side / scale)) for side in images.shape[2:]]
-    size = [round(side * scale) for side in window]
-    top, left = (
-        round(at * (side - part))
-        for at, side, part in zip(place, images.shape[2:], window, strict=True)
-    )
+    size = [round(side * scale) for side in images.shape[2:]]
     matrix = torch.eye(3).to(images) + _COLOUR * mixing
 
     def view(x: Tensor) -> Tensor:
-        x = x[..., top : top + window[0], left : left + window[1]]
         x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
         x = x[..., shift[0] :, shift[1] :]
         x = x.flip(-1) if uniform[1] < 0.5 else x

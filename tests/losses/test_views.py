@@ -38,14 +38,7 @@ def test_no_view_is_smaller_than_was_promised() -> None:
     assert min(sides) in (17, 18) and max(sides) > 30
 
 
-def test_enlarged_views_show_a_part() -> None:
-    columns = torch.arange(64.0).expand(1, 3, 64, 64) / 63
-    views = [random_view(columns, columns, step, (2.0, 2.0))[0] for step in range(40)]
-    assert all(57 <= side <= 64 for view in views for side in view.shape[2:])
-    # Half of the columns, in twice the pixels: neighbours differ by half of what they did.
-    steps = [
-        float(view.diff(dim=-1).abs().mean() + view.diff(dim=-2).abs().mean()) for view in views
-    ]
-    assert 0.4 / 63 < sum(steps) / 40 < 0.65 / 63
-    means = [float(view.mean()) for view in views]
-    assert max(means) - min(means) > 0.5  # brightness alone moves by 0.1
+def test_views_may_be_larger_than_the_image() -> None:
+    x = torch.rand(1, 3, 64, 64)
+    sides = [max(random_view(x, x, step, (0.7, 1.4))[0].shape[2:]) for step in range(40)]
+    assert min(sides) < 56 and 80 < max(sides) <= 90
