@@ -34,7 +34,8 @@ class LossConfig:
     perceptual_views: show the perceptual network both sides resized, shifted, turned and recoloured
         at random, anew at each step (E-LPIPS).
     view_scales: the least and the greatest size of such a view, in sizes of the image. A short
-        training learns more from small ones, which cost less; fine detail takes large ones.
+        training learns more from small ones, which cost less. Fine detail takes enlarged ones:
+        the first layers of SqueezeNet and AlexNet skip pixels.
     structural_weight: of the multi-scale SSIM term.
     colour_weight: of the error in red against green and yellow against blue, of block means.
     texture_weight: of the distance between local moments of the perceptual network's features.
