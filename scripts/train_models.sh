@@ -56,11 +56,16 @@ stage codec-fine train_plain_ae.py rate_f8_small model.init_from="$out/wide/expo
     loss.rate_start_step=60 loss.rate_warmup_steps=60 train.steps="${STEPS:-2400}" "$@"
 stage kl2 train_kl_ae.py kl_f8_small model.init_from="$out/kl/export" loss.perceptual_weight=1.5 \
     loss.texture_weight=0.75 $second train.muon_lr=0.008 train.lr=5e-4 "$@"
-deeper="model.coder.num_res_blocks=2 loss.view_scales=[0.7,1.4] loss.colour_weight=1 $second train.muon_lr=0.008 train.lr=5e-4"
+late="$second train.muon_lr=0.008 train.lr=5e-4 loss.colour_weight=1"
+deeper="model.coder.num_res_blocks=2 loss.view_scales=[0.7,1.4] $late"
 stage deeper train_kl_ae.py kl_f8_small model.init_from="$out/kl2/export" loss.perceptual_weight=2 \
     loss.texture_weight=1 $deeper train.steps="${STEPS:-2000}" "$@"
 stage kl3 train_kl_ae.py kl_f8_small model.init_from="$out/deeper/export" loss.perceptual_weight=3 \
     loss.texture_weight=1.5 $deeper train.steps="${STEPS:-1700}" "$@"
+# Fine detail at last: enlarged views, and crops in which the norms see as much as in whole pictures.
+stage kl4 train_kl_ae.py kl_f8_small model.init_from="$out/kl3/export" model.coder.num_res_blocks=2 \
+    loss.perceptual_weight=4 loss.texture_weight=2 loss.view_scales=[1.5,2.5] $late data.size=224 \
+    train.batch_size=5 train.steps="${STEPS:-1700}" "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
 stage vq train_vq_ae.py vq_f8_small \
     "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \

@@ -52,11 +52,15 @@ class RawLatents:
         images = to_float(pixels).to(self.device)
         padded, _ = pad_to_multiple(images, self.model.downsampling_factor)
         if self.num_codes is None:
-            latents = self.model.encode(padded).half().cpu().numpy()
+            latents = self._latents(padded).half().cpu().numpy()
             return _SIZE.pack(width, height) + latents.tobytes()
         codes = self.model.encode_indices(padded).cpu()
         self.counts += count_codes(codes, self.num_codes)
         return _SIZE.pack(width, height) + pack_codes(codes.numpy(), self.num_codes)
+
+    def _latents(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.model.encode(images)
+        return latents
 
     @torch.inference_mode()
     def decode(self, file: bytes, point: Point = points[0]) -> Pixels:
@@ -88,6 +92,44 @@ class RawLatents:
         if self.num_codes is not None:
             facts["codebook"] = {"size": self.num_codes} | asdict(codebook_usage(self.counts))
         return facts
+
+
+class BorrowedLatents(RawLatents):
+    """What a decoder makes of another model's latents, as a pipeline hands them on: scaled by the
+    one, unscaled by the other. So a small decoder is judged by the latents that it is for."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Autoencoder,
+        encoder: Autoencoder,
+        device: torch.device | str = "cpu",
+        **facts: Any,
+    ) -> None:
+        """Raises UserError for latents of another shape than the decoder takes, and for codes."""
+        super().__init__(name, model, device, **facts)
+        self.encoder = encoder
+        theirs, ours = (
+            (
+                each.quantizer is None,
+                each.image_channels,
+                each.latent_channels,
+                each.downsampling_factor,
+            )
+            for each in (encoder, model)
+        )
+        if theirs != ours or self.num_codes is not None:
+            raise UserError(
+                f"{name} has {ours[2]} latent channels at f{ours[3]}, the encoder {theirs[2]} at"
+                f" f{theirs[3]}: both must be alike, of {ours[1]} image channels and without a"
+                " codebook"
+            )
+
+    def _latents(self, images: Tensor) -> Tensor:
+        theirs, ours = self.encoder, self.model
+        scaled = (theirs.encode(images) - theirs.shift_factor) * theirs.scaling_factor
+        latents: Tensor = scaled / ours.scaling_factor + ours.shift_factor
+        return latents
 
 
 def pack_codes(codes: np.ndarray, num_codes: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm_ae import zoo
-from ldm_ae.bench.latents import RawLatents
+from ldm_ae.bench.latents import BorrowedLatents, RawLatents
 from ldm_ae.bench.panel import add_panel_arguments, panel_of
 from ldm_ae.bench.photos import list_photos
 from ldm_ae.bench.reconstruction import PROTOCOL, compare
@@ -19,6 +19,7 @@ from ldm_ae.data.reading import Reader
 from ldm_ae.errors import UserError
 from ldm_ae.metrics.panel import Panel
 from ldm_ae.metrics.table import METRICS
+from ldm_ae.models.base import Autoencoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("images", help="folder of test images, or: embedded")
     parser.add_argument("--limit", type=int, help="only the first N images")
+    parser.add_argument(
+        "--latents-of",
+        metavar="MODEL",
+        help="whose encoder makes the latents, as for a small decoder its teacher's",
+    )
     parser.add_argument("--out", type=Path, help="FILE.json for means, values per image, protocol")
     add_panel_arguments(parser)
     add_model_options(parser)
@@ -42,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = model_options(arguments)
     model = load_any(arguments.model, **options)
     folder = zoo.folder_of(arguments.model) or Path(arguments.model)
-    coder = RawLatents(folder.resolve().name, model, options["device"])
+    coder = _coder(folder.resolve().name, model, arguments.latents_of, options["device"])
     panel = panel_of(arguments, options["device"])
     (row,) = compare([coder], photos, panel)
     print(_table(row, panel))
@@ -50,6 +56,13 @@ def run(arguments: argparse.Namespace) -> None:
         protocol = PROTOCOL | {"metrics": panel.protocol()}
         write_json(out, {"protocol": protocol, "rows": [row]} | provenance())
     reader.finish()
+
+
+def _coder(name: str, model: Autoencoder, latents_of: str | None, device: Any) -> RawLatents:
+    if latents_of is None:
+        return RawLatents(name, model, device)
+    encoder = load_any(latents_of, device=device)
+    return BorrowedLatents(name, model, encoder, device, latents_of=latents_of)
 
 
 def _table(row: Mapping[str, Any], panel: Panel) -> str:

@@ -3,9 +3,10 @@ import pytest
 import torch
 from skimage import data
 
-from ldm_ae.bench.latents import RawLatents, pack_codes, unpack_codes
+from ldm_ae.bench.latents import BorrowedLatents, RawLatents, pack_codes, unpack_codes
 from ldm_ae.bench.pca import fit_patch_pca
 from ldm_ae.data.images import to_float, to_uint8
+from ldm_ae.errors import UserError
 from ldm_ae.models.build import build_model
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
@@ -91,3 +92,28 @@ def test_what_cannot_be_compared_is_refused() -> None:
     coder = RawLatents("broken", model)
     with pytest.raises(ValueError, match="broken: a reconstruction is not finite"):
         coder.decode(coder.encode(PHOTO))
+
+
+def test_borrowed_latents_are_scaled_by_the_one_and_unscaled_by_the_other() -> None:
+    teacher, small = (
+        build_model(KLConfig(coder=CODER, latent_channels=5)).eval() for _ in range(2)
+    )
+    teacher.scaling_factor, teacher.shift_factor = 0.5, 0.25
+    small.scaling_factor, small.shift_factor = 2.0, -1.0
+    coder = BorrowedLatents("small", small, teacher, latents_of="teacher")
+    with torch.no_grad():
+        images = to_float(PHOTO[:32, :20])
+        scaled = (teacher.encode(images) - 0.25) * 0.5
+        expected = to_uint8(small.decode(scaled / 2 - 1))[0].permute(1, 2, 0).numpy()
+    found = coder.decode(coder.encode(PHOTO[:32, :20]))
+    assert np.abs(found.astype(int) - expected).max() <= 1  # latents are rounded to fp16
+    assert coder.facts()["latents_of"] == "teacher"
+
+
+def test_latents_of_another_shape_are_not_borrowed(discrete: RawLatents) -> None:
+    few, many = (build_model(KLConfig(coder=CODER, latent_channels=c)).eval() for c in (4, 5))
+    with pytest.raises(UserError, match="small has 4 latent channels at f2, the encoder 5 at f2"):
+        BorrowedLatents("small", few, many)
+    for pair in ((discrete.model, few), (few, discrete.model)):
+        with pytest.raises(UserError, match="without a codebook"):
+            BorrowedLatents("small", *pair)

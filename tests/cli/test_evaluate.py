@@ -59,6 +59,14 @@ def test_a_model_of_the_package_goes_by_its_name(work: Path) -> None:
     assert row["name"] == zoo.names()["kl"].name and row["psnr"] > 10
 
 
+def test_a_decoder_is_judged_by_the_latents_of_another_model(work: Path) -> None:
+    line = ["evaluate", "vae", "photos", "--metrics", "psnr", "--out", "scores.json"]
+    assert main([*line, "--latents-of", "vae"]) == 0
+    (row,) = json.loads(Path("scores.json").read_text())["rows"]
+    assert row["psnr"] == pytest.approx(wanted_psnr(), abs=1e-4)
+    assert row["latents_of"] == "vae"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -66,6 +74,7 @@ def test_a_model_of_the_package_goes_by_its_name(work: Path) -> None:
         (["photos", "photos"], "no config.json"),
         (["vae", "photos", "--out", "x.txt"], "name a file that ends in .json"),
         (["vae", "photos", "--limit", "0"], "--limit 0"),
+        (["vae", "photos", "--latents-of", "kl16"], "the encoder 16 at f8"),
         (["vae", "photos", "--device", "moon"], "--device moon"),
     ],
 )
