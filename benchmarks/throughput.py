@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ldm_ae.bench.command import make_parser, one_line_errors
 from ldm_ae.bench.report import format_table, provenance, write_json
-from ldm_ae.bench.throughput import coder_subjects, compare, gpu_subjects, step_subjects
+from ldm_ae.bench.throughput import compare
+from ldm_ae.bench.throughput_subjects import coder_subjects, gpu_subjects, step_subjects
 
 COLUMNS = {
     "task": "s",

@@ -56,7 +56,7 @@ ONLY = {
         "ldm_ae.diffusion",
         "ldm_ae.bench.generation",
         "ldm_ae.bench.plain_training",
-        "ldm_ae.bench.throughput",
+        "ldm_ae.bench.throughput_timing",
         "ldm_ae.bench.tiling",
     ),
     "pydantic": ("ldm_ae.config",),

@@ -9,7 +9,6 @@ keeps the keys and values of the whole image, at its resolution, and asks in str
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Generator, Iterable, Iterator
 
 import torch
@@ -17,15 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm_ae.errors import UserError
+from ldm_ae.models.attention_time import require_time
 from ldm_ae.models.blocks import AttentionBlock, ResnetBlock
 from ldm_ae.models.coders import Decoder, Encoder
 from ldm_ae.models.memory import Workspace, in_units, num_bytes
 from ldm_ae.models.row_layers import SAME, Form, Pointwise, convolution, normalised, resampling
 from ldm_ae.models.rows import Activation, Rows, TensorRows
 from ldm_ae.models.tiny_coders import TinyBlock, TinyCoder
-
-MAX_ATTENTION_SECONDS = 3600.0
-_QUICK_OPERATIONS = 1e13  # no device is timed for fewer
 
 # A strip's bytes: what stays in a processor's cache, and what keeps a GPU busy.
 _CPU_STRIP, _OTHER_STRIP = 4 << 20, 128 << 20
@@ -104,7 +101,7 @@ class _Walk:
                 f" {in_units(least)} here"
                 + (f", {in_units(keys)} of them for keys and values of attention" if keys else "")
             )
-        _require_time(attended, weight)
+        require_time(attended, weight)
         left = (limit - keys) // _STRIPS_AT_ONCE
         strip = min(_CPU_STRIP if weight.device.type == "cpu" else _OTHER_STRIP, left // 4)
         self._strip = max(strip, min(_LEAST_ROWS * widest, left // 2), widest)
@@ -246,24 +243,3 @@ class _Walk:
         if over is not None and stored.storage is not over.storage:
             self.space.release(over.storage)
         return stored
-
-
-def _require_time(attended: list[tuple[AttentionBlock, int]], like: Tensor) -> None:
-    """Raise UserError if attention takes too long here, which a small one tells."""
-    queries, keys, seconds = 1024, 8192, 0.0
-    for block, positions in attended:
-        channels = block.to_k.out_features
-        if 4 * channels * positions**2 < _QUICK_OPERATIONS:
-            continue
-        query, key = (like.new_zeros(1, 1, n, channels) for n in (queries, keys))
-        for _ in range(2):  # the first warms up
-            started = time.perf_counter()
-            F.scaled_dot_product_attention(query, key, key).sum().item()
-            took = time.perf_counter() - started
-        seconds += took * (positions / queries) * (positions / keys)
-    if seconds > MAX_ATTENTION_SECONDS:
-        raise UserError(
-            f"attention over {max(n for _, n in attended)} positions would take about"
-            f" {seconds / 3600:.1f} hours here, more than {MAX_ATTENTION_SECONDS / 3600:g}: use a"
-            " smaller image, a faster device, or a model without attention"
-        )

@@ -228,18 +228,3 @@ def test_too_little_memory_is_refused_at_once(make_model, monkeypatch: pytest.Mo
         model.encode(torch.rand(1, 3, 800, 800), "5MB")
     with pytest.raises(UserError, match="max_memory='much'"):
         model.decode(torch.rand(1, 4, 3, 3), "much")
-
-
-@torch.no_grad()
-def test_attention_that_takes_too_long_is_refused_at_once(
-    make_model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = make_model(CONFIGS["kl with attention"])
-    latents = torch.rand(1, 4, 64, 64)  # attention at 64 and at 128 positions a side
-    clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(strips.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(strips, "_QUICK_OPERATIONS", 4 * 8 * 64**4)
-    monkeypatch.setattr(strips._Walk, "stored", None)
-    with pytest.raises(UserError, match=r"over 16384 positions would take about 0.3 hours here"):
-        monkeypatch.setattr(strips, "MAX_ATTENTION_SECONDS", 900)
-        model.decode(latents, "1GB")
