@@ -11,6 +11,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.models import strips
 from ldm_ae.models.coders import CoderConfig, Decoder, DecoderConfig, Encoder
 from ldm_ae.models.gaussian import DiagonalGaussian
+from ldm_ae.models.inputs import require_images, require_latents
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.rows import Rows, TensorRows
 from ldm_ae.models.settings import ModelSettings
@@ -81,11 +82,8 @@ class Autoencoder(nn.Module):
 
     def features(self, images: Tensor | Rows, max_memory: int | str | None = None) -> Tensor:
         """Images -> what the family makes its latents from, (B, feature_channels, H/f, W/f)."""
-        channels, factor = images.shape[1], self.downsampling_factor
-        if channels != self.image_channels:
-            raise UserError(
-                f"images have {channels} channels, this model takes {self.image_channels}"
-            )
+        require_images(images, self.image_channels)
+        factor = self.downsampling_factor
         if images.shape[2] % factor or images.shape[3] % factor:
             raise UserError(
                 f"image size {images.shape[2]}x{images.shape[3]} is not divisible by the"
@@ -142,11 +140,13 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
         """Unscaled latents -> images, nominally in [-1, 1], not clamped. max_memory: as of
         `encode`."""
+        require_latents(latents, self.latent_channels)
         return self.decode_codes(latents, max_memory)
 
     def reconstruct(self, images: Tensor, max_memory: int | str | None = None) -> Tensor:
         """decode(encode(images)) for any H and W: edges are repeated to a multiple of f and
         cropped off again. max_memory: as of `encode`."""
+        require_images(images, self.image_channels)
         padded, (height, width) = pad_to_multiple(images, self.downsampling_factor)
         latents = self.encode(padded, max_memory)
         return self.decode(latents, max_memory)[..., :height, :width]

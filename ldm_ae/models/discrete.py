@@ -13,6 +13,7 @@ from ldm_ae.config import Width
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
 from ldm_ae.models.coders import CoderConfig, require_channels
+from ldm_ae.models.inputs import require_latents
 from ldm_ae.models.kl import without_log_variance
 from ldm_ae.models.outputs import Reconstruction
 from ldm_ae.models.settings import DiffusersConfig, ModelSettings
@@ -126,6 +127,7 @@ class DiscreteAutoencoder(Autoencoder):
     def decode(self, latents: Tensor, max_memory: int | str | None = None) -> Tensor:
         """Latents before quantisation -> their codes -> images. max_memory: as of
         `Autoencoder.encode`."""
+        require_latents(latents, self.latent_channels)
         return self.decode_indices(self.quantize.indices(latents), max_memory)
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> None:

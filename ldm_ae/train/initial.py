@@ -25,13 +25,17 @@ from ldm_ae.train.init_from import read_pretrained_config, read_pretrained_model
 def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
     """An experiment from YAML and overrides such as `train.lr=1e-4`.
 
-    What `model` does not say is taken from `model.init_from`, if that is set; with a frozen
-    encoder, `scaling` is, too, since the latents stay what they are. Raises UserError for every
-    mistake in the config.
+    What `model` does not say is taken from `model.init_from`, if that is set. Where an override
+    sets it, the shape that the YAML has for a model of its own counts no more, only what other
+    overrides ask for. With a frozen encoder `scaling` is taken, too, since the latents stay what
+    they are. Raises UserError for every mistake in the config, and a shape that cannot start from
+    there.
     """
-    content = config.apply_overrides(config.read_yaml(path), overrides or [])
-    given = content.get("model")
-    given = current_section(given) if isinstance(given, dict) else {}
+    overrides = overrides or []
+    content = config.read_yaml(path)
+    names_source = "init_from" in _section(content)
+    content = config.apply_overrides(content, overrides)
+    given = _section(content)
     source = given.get("init_from")
     if not isinstance(source, str):
         return config.build(Experiment, content, f"config {path}")
@@ -58,11 +62,28 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         defaults.pop("quant_conv", None)  # such a model always has it
     if kind == KLConfig.kind and pretrained.model.decoder is not None:
         defaults["decoder"] = config.plain(pretrained.model.decoder)
+    if not names_source:
+        asked = _section(config.apply_overrides({}, overrides))
+        given = _filled(_filled(asked, _weights_shape(defaults)), given)
     content["model"] = _filled(given, defaults)
     experiment = config.build(Experiment, content, f"config {path}")
+    _require_same_shape(experiment.model, source)
     if experiment.train.freeze_encoder and experiment.scaling is None:
         return replace(experiment, scaling=pretrained.scaling)
     return experiment
+
+
+def _section(content: dict[str, Any]) -> dict[str, Any]:
+    """The `model` of a config, as today's versions have it."""
+    section = content.get("model")
+    return current_section(section) if isinstance(section, dict) else {}
+
+
+def _weights_shape(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Of what a model to start from has, what its weights must fit."""
+    shape = {key: defaults[key] for key in ("latent_channels", "quant_conv") if key in defaults}
+    coder = {k: v for k, v in defaults["coder"].items() if k != "gradient_checkpointing"}
+    return shape | {"coder": coder}
 
 
 def _defaults(model: ModelSettings) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from ldm_ae.train.settling import saved_setting
 _LOOK, _PROPER = 50e6, 2e9
 _HOPELESS = 2.0  # a ratio at the first look that needs no second
 _SECONDS = 1.0
-_REPETITIONS = 3
+_REPETITIONS = 4  # the first warms up
+_LOOKS = 6  # the whole run goes by them where there is no second look
 
 
 def settle_precision(experiment: Experiment, checkpoint: Path | None) -> tuple[Experiment, str]:
@@ -116,7 +117,7 @@ def bf16_ratio(experiment: Experiment) -> float:
     sizes = _convolutions(experiment)
     heaviest = sorted(sizes, key=lambda found: -found.operations * sizes[found])
     with using_threads(1):
-        fp32, bf16 = heaviest[0].time(_LOOK, repetitions=2)  # the first of them warms up
+        fp32, bf16 = heaviest[0].time(_LOOK, _LOOKS)
         if bf16 > _HOPELESS * fp32:
             return bf16 / fp32
         return _ratio(heaviest, sizes)

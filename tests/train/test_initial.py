@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import ldm_ae
+from ldm_ae import config
 from ldm_ae.data.images import to_float
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
@@ -108,12 +109,38 @@ def test_a_deeper_model_starts_with_the_same_pictures(overrides: list[str], sour
 
 def test_settings_that_disagree_are_named_together(overrides: list[str]) -> None:
     wrong = ["model.latent_channels=8", "model.coder={channels: [8, 32]}"]
-    experiment = load_experiment(SHIPPED, [*overrides, *wrong])
     with pytest.raises(ValueError, match=r"has another model: model\.coder\.channels") as caught:
-        initial_model(experiment)
+        load_experiment(SHIPPED, [*overrides, *wrong])
     assert "model.latent_channels=8 instead of 4" in str(caught.value)
     same = load_experiment(SHIPPED, [*overrides, "model.latent_channels=4"])
     assert initial_model(same).latent_channels == 4
+
+
+@pytest.mark.parametrize("name", ["kl_f8_small", "rate_f8_small", "vq_f8_small"])
+def test_a_config_of_another_shape_takes_that_of_the_source(
+    name: str, overrides: list[str], source: Path, tmp_path: Path
+) -> None:
+    experiment = load_experiment(name, [*overrides, "model.coder.gradient_checkpointing=true"])
+    coder, shape = experiment.model.coder, ldm_ae.load(source).config
+    assert coder.gradient_checkpointing and coder.channels == (8, 16)
+    assert coder.num_res_blocks == shape.coder.num_res_blocks
+    assert experiment.model.latent_channels == 4
+    deeper = [*overrides, "model.coder.num_res_blocks=3"]
+    assert load_experiment(name, deeper).model.coder.num_res_blocks == 3
+
+
+def test_what_stands_beside_the_source_in_a_file_counts(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    """As in the config that a run keeps."""
+    asked = [*overrides, "train.freeze_encoder=no", "model.coder.num_res_blocks=2"]
+    kept = tmp_path / "kept.yaml"
+    kept.write_text(config.dump(load_experiment(SHIPPED, asked)))
+    again = load_experiment(kept, [f"model.init_from={overrides[-3].partition('=')[2]}"])
+    assert again.model.coder.num_res_blocks == 2
+    kept.write_text(kept.read_text().replace("- 16\n", "- 32\n"))
+    with pytest.raises(ValueError, match="has another model"):
+        load_experiment(kept)
 
 
 def test_freezing_needs_a_model_to_start_from_and_its_scaling(

@@ -98,3 +98,11 @@ def test_a_large_convolution_is_timed_in_part() -> None:
     assert whole._share([1, 4, 16, 64]) == 0.125
     seconds = whole.time(whole.operations / 8, repetitions=1)
     assert all(value > 0 for value in seconds)
+
+
+def test_a_disturbance_at_the_first_look_decides_nothing(
+    make_experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {False: iter([9.0] + 99 * [1.0]), True: iter([9.0, 9.0, 9.0] + 99 * [0.5])}
+    monkeypatch.setattr(precision, "_seconds", lambda layer, images, bf16: next(taken[bf16]))
+    assert bf16_ratio(make_experiment("model.coder.channels=[8]")) == 0.5
