@@ -36,8 +36,6 @@ class LossConfig:
     view_scales: the least and the greatest size of such a view, in sizes of the image. A short
         training learns more from small ones, which cost less. Fine detail takes enlarged ones:
         the first layers of SqueezeNet and AlexNet skip pixels.
-    view_growth_start_step, view_growth_steps: sizes are half of view_scales until the one and grow
-        to it over the other.
     structural_weight: of the multi-scale SSIM term.
     colour_weight: of the error in red against green and yellow against blue, of block means.
     texture_weight: of the distance between local moments of the perceptual network's features.
@@ -60,8 +58,6 @@ class LossConfig:
     perceptual_weight: float = 1.0
     perceptual_views: bool = False
     view_scales: tuple[float, float] = (0.5, 1.0)
-    view_growth_start_step: int = 0
-    view_growth_steps: int = 0
     structural_weight: float = 0.0
     colour_weight: float = 0.0
     texture_weight: float = 0.0
@@ -81,8 +77,6 @@ class LossConfig:
         for name in (
             "reconstruction_weight",
             "perceptual_weight",
-            "view_growth_start_step",
-            "view_growth_steps",
             "structural_weight",
             "colour_weight",
             "texture_weight",
@@ -107,12 +101,6 @@ class LossConfig:
     def needs_perceptual(self) -> bool:
         """Whether a term in use is made of the perceptual network's features."""
         return max(self.perceptual_weight, self.texture_weight) > 0
-
-    def view_scales_at(self, step: int) -> tuple[float, float]:
-        """The sizes of views at a training step, in sizes of the image."""
-        least, greatest = self.view_scales
-        grown = 0.5 + 0.5 * _warmup(step - self.view_growth_start_step, self.view_growth_steps)
-        return grown * least, grown * greatest
 
     @property
     def smallest_image(self) -> int:
@@ -200,7 +188,7 @@ class Objective:
         if self.perceptual is not None:
             sides = to_rgb(output.images), to_rgb(images)
             if config.perceptual_views:
-                sides = random_view(*sides, step, config.view_scales_at(step))
+                sides = random_view(*sides, step, config.view_scales)
             features = self.perceptual.features(*sides)
             if config.perceptual_weight > 0:
                 value = self.perceptual.distance(*features).mean()

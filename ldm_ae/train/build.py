@@ -40,7 +40,7 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
     perceptual = build_perceptual(loss.perceptual).to(device)
     side = perceptual.network.min_size
     if loss.perceptual_views:
-        side = smallest_image(side, loss.view_scales_at(0)[0])
+        side = smallest_image(side, loss.view_scales[0])
     experiment.require_images_of(side, perceptual.name)
     return perceptual
 

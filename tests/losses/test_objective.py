@@ -136,26 +136,3 @@ def test_negative_weight_is_named() -> None:
 def test_view_sizes_that_are_none_are_named(scales: tuple[float, float]) -> None:
     with pytest.raises(UserError, match=r"loss\.view_scales=.*use two numbers from 0\.1 to 4"):
         LossConfig(view_scales=scales)
-
-
-def test_views_grow_from_half_of_their_sizes() -> None:
-    growing = LossConfig(view_scales=(1.0, 2.0), view_growth_start_step=10, view_growth_steps=20)
-    assert [growing.view_scales_at(step)[1] for step in (0, 10, 20, 30, 99)] == [1, 1, 1.5, 2, 2]
-    assert growing.view_scales_at(20)[0] == 0.75
-    late = LossConfig(view_growth_start_step=10)
-    assert [late.view_scales_at(step) for step in (9, 10)] == [(0.25, 0.5), (0.5, 1.0)]
-    assert LossConfig().view_scales_at(0) == (0.5, 1.0)
-
-
-def test_the_views_of_a_step_are_those_of_its_sizes() -> None:
-    images, output = torch.rand(1, 3, 96, 96) * 2 - 1, torch.rand(1, 3, 96, 96) * 2 - 1
-    reconstruction = Reconstruction(output, images)
-
-    def perceptual(step: int, **settings) -> torch.Tensor:
-        losses = objective(perceptual_views=True, **settings)
-        return losses(images, reconstruction, torch.tensor(0.0), step).terms["perceptual"]
-
-    growing = {"view_scales": (1.0, 2.0), "view_growth_start_step": 5}
-    assert perceptual(4, **growing) == perceptual(4, view_scales=(0.5, 1.0))
-    assert perceptual(5, **growing) == perceptual(5, view_scales=(1.0, 2.0))
-    assert perceptual(5, **growing) != perceptual(5, view_scales=(0.5, 1.0))

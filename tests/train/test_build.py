@@ -14,11 +14,3 @@ def test_perceptual_weight_without_a_network_is_refused(make_experiment) -> None
     experiment = make_experiment("loss.perceptual_weight=1")
     with pytest.raises(ValueError, match="perceptual_weight=1.0 with loss.perceptual.net=none"):
         build_perceptual_metric(experiment, torch.device("cpu"))
-
-
-def test_crops_too_small_for_the_first_views_are_refused(make_experiment) -> None:
-    views = ["loss.perceptual_views=true", "loss.view_scales=[1,2]", "loss.perceptual.net=embedded"]
-    build_perceptual_metric(make_experiment(*views, "data.size=40"), torch.device("cpu"))
-    growing = make_experiment(*views, "data.size=40", "loss.view_growth_start_step=1")
-    with pytest.raises(ValueError, match="data.size=40 is too small for embedded"):
-        build_perceptual_metric(growing, torch.device("cpu"))
