@@ -8,10 +8,13 @@ import json
 from functools import cache
 from pathlib import Path
 
+from ldm_ae.errors import UserError
+
 FOLDER = Path(__file__).parent / "weights" / "zoo"
 INDEX = "index.json"  # of digests
 DEFAULT_CODEC = "codec"
 FINE_CODEC = "codec-fine"
+DEFAULT_QUALITY = 34  # of the default codec, after which its pictures gain little
 FINE_FROM = 0.15  # bits per pixel, from which the finer codec is ahead (docs/codec.md)
 
 
@@ -30,6 +33,16 @@ def folder_of(model: str | Path) -> Path | None:
     """The folder of a model's name; None for any other text, and for every Path: a folder of the
     user's that has a model's name is `Path("kl")` or `./kl`."""
     return names().get(model) if isinstance(model, str) else None
+
+
+def require_own(model: Path) -> None:
+    """Raise UserError for a path that is none, but the name of a model of the package: what would
+    change it, or call it the user's, takes a copy."""
+    if not model.exists() and str(model) in names():
+        raise UserError(
+            f"{model} is a model of the package, which stays as it is: copy it by `ldm-ae convert"
+            f" {model} FOLDER` and name the folder"
+        )
 
 
 def codec_for(bpp: float | None) -> str:

@@ -32,7 +32,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _empty_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a user has fetched before decides no test: what it needs it names, or fetches nothing."""
+    """What a user has fetched before decides no test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_CACHE_HOME", "TORCH_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))

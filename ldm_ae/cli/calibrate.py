@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
+from ldm_ae import zoo
 from ldm_ae.cli.options import add_bounds, add_model_options, model_options
 from ldm_ae.codec.digest import model_digests
 from ldm_ae.codec.fitting.calibrate import calibrate, calibration_images
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     if arguments.max_images < 1:
         raise UserError(f"--max-images {arguments.max_images}: look at 1 image or more")
+    zoo.require_own(arguments.model)
     model = load_any(arguments.model, **model_options(arguments))
     paths = find_images(arguments.images)
     reader = Reader(model.image_channels, Bounds(arguments.max_pixels))

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, help="the .lae file, the folder, or -")
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
-        "--quality", type=int, help=f"0 (smallest) to 63 (finest); {DEFAULT_QUALITY} by default"
+        "--quality",
+        type=int,
+        help=f"0 (smallest) to 63 (finest); {zoo.DEFAULT_QUALITY} by default, above which the"
+        f" default model gains little; {DEFAULT_QUALITY} with --model",
     )
     rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
     parser.add_argument(
@@ -44,13 +47,16 @@ def _run(arguments: argparse.Namespace, source: Path, target: Path) -> None:
     require_names(source, target, (LAE,))
     name, memory = arguments.model or zoo.codec_for(arguments.bpp), arguments.max_memory
     codec = load_codec(name, max_memory=memory, **model_options(arguments))
-    codec.require_rate(arguments.quality, arguments.bpp)
+    quality, bpp = arguments.quality, arguments.bpp
+    if arguments.model is None and quality is None and bpp is None:
+        quality = zoo.DEFAULT_QUALITY
+    codec.require_rate(quality, bpp)
     num_bytes, num_pixels, reader = 0, 0, Reader(None, Bounds(arguments.max_pixels))
 
     def one(source: Path, target: Path) -> None:
         nonlocal num_bytes, num_pixels
         image = to_array(reader.decode(source))
-        data = codec.compress(image, arguments.quality, arguments.bpp)
+        data = codec.compress(image, quality, bpp)
         with replacing(target) as aside:
             aside.write_bytes(data)
         num_bytes += len(data)

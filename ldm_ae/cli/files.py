@@ -67,6 +67,10 @@ def for_each_file(
         clear_stale(target.parent)
         one_file(source, target, one)
         return Done(1)
+    if target.exists() and not target.is_dir():
+        raise UserError(
+            f"{target} is a file, and {source} a folder: name a folder for what is made of it"
+        )
     pairs: dict[Path, Path] = {}
     for path in find_files(source, suffixes, "source"):
         place = target / path.relative_to(source).with_suffix(suffix)

@@ -22,9 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    path = zoo.folder_of(arguments.what) or Path(arguments.what)
+    embedded = zoo.folder_of(arguments.what)
+    path = embedded or Path(arguments.what)
     if not path.is_dir():
         lines = of_file(path)
+    elif embedded is not None:
+        lines = {"model of the package": path.name} | of_model(path)
     elif (path / RUN).is_file() and not (path / "config.json").is_file():
         lines = of_run(path)
     else:
@@ -33,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{name}: {value}")
 
 
-def of_file(path: Path) -> Mapping[str, object]:
+def of_file(path: Path) -> dict[str, object]:
     try:
         data = container.read_file(path)
         file = container.read(data)
@@ -54,7 +57,7 @@ def of_file(path: Path) -> Mapping[str, object]:
     }
 
 
-def of_model(path: Path) -> Mapping[str, object]:
+def of_model(path: Path) -> dict[str, object]:
     """From its config alone: no weights are read."""
     # torch takes seconds to import, and a file's header needs none of this.
     from ldm_ae.codec.priors.file import PRIOR_FILE
@@ -78,7 +81,7 @@ def of_model(path: Path) -> Mapping[str, object]:
     }
 
 
-def of_run(path: Path) -> Mapping[str, object]:
+def of_run(path: Path) -> dict[str, object]:
     """A training run: how far it is, and what trains. Raises UserError for another config.yaml, as
     it lies beside LDM's checkpoints."""
     from ldm_ae import config
@@ -104,7 +107,8 @@ def of_run(path: Path) -> Mapping[str, object]:
 
 def _of_autoencoder(content: Mapping[str, Any]) -> dict[str, object]:
     data = content.get("data") or {}
-    return {"kind": content["model"].get("kind"), "data": data.get("path")}
+    kind, place = data.get("kind", "folder"), data.get("path") or data.get("name")
+    return {"kind": content["model"].get("kind"), "data": f"{kind} {place or ''}".rstrip()}
 
 
 def _of_denoiser(content: Mapping[str, Any]) -> dict[str, object]:

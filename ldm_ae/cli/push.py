@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ldm_ae import zoo
 from ldm_ae.convert.places import STEM
 from ldm_ae.digests import DIGESTS, digest_of, digests, digests_json, verify
 from ldm_ae.errors import UserError
@@ -43,6 +44,7 @@ def files_to_send(folder: Path, name: str, license_: str | None) -> dict[str, Pa
     Raises UserError for what is no whole export, and for another form of name.
     """
     require_repository(name)
+    zoo.require_own(folder)
     for needed in ("config.json", f"{STEM}.safetensors", _CARD):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: push what `ldm-ae export` wrote")

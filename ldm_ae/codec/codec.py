@@ -12,7 +12,7 @@ from PIL import Image
 from ldm_ae.codec.contents import LAGRANGIAN, MAX_MEMORY, Content
 from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.format import container
-from ldm_ae.codec.format.ladder import NUM_QUALITIES
+from ldm_ae.codec.format.ladder import NUM_QUALITIES, require_quality
 from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
 from ldm_ae.codec.picture_rows import PictureRows
 from ldm_ae.codec.priors.base import Prior
@@ -134,8 +134,8 @@ class Codec:
                 "this model has a codebook, so that its files have one rate: leave quality and bpp"
                 " out"
             )
-        if quality is not None and not 0 <= quality < NUM_QUALITIES:
-            raise UserError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+        if quality is not None:
+            require_quality(quality)
         if bpp is not None and not 0 < bpp < float("inf"):
             raise UserError(f"bpp={bpp}: use a positive number of bits per pixel")
 

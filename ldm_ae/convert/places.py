@@ -55,8 +55,11 @@ def model_place(source: str | Path, subfolder: str | None = None) -> Path:
             )
         folder = found[0]
     if not (folder / "config.json").is_file():
+        made = folder / "export"
+        hint = f"; {made} is one" if (made / "config.json").is_file() else ""
         raise UserError(
             f"{folder} has no config.json: give the folder of an export or of a diffusers model"
+            + hint
         )
     return folder
 

@@ -12,6 +12,8 @@ from ldm_ae.files import printable
 
 SourceKind = Literal["folder", "parquet", "tar", "arrow", "hub", "embedded"]
 Places = str | tuple[str, ...]  # a list stays one in YAML
+# Which of path, name and subset a kind reads; all others read the path.
+_READ: dict[str, tuple[str, ...]] = {"hub": ("name", "subset"), "embedded": ()}
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ class DataConfig:
         needed = {"hub": "name", "embedded": None}.get(self.kind, "path")
         if needed is not None and not getattr(self, needed):
             raise UserError(f"data.{needed} is not set: data.kind={self.kind} needs it")
+        for key in ("path", "name", "subset"):
+            if getattr(self, key) is not None and key not in _READ.get(self.kind, ("path",)):
+                raise UserError(
+                    f"data.{key}={getattr(self, key)} with data.kind={self.kind}, which does not"
+                    " read it: leave it out, or set data.kind to what is there"
+                )
         for key in ("path", "validation_path"):
             _require_text(key, getattr(self, key))
         if self.streaming and self.kind not in ("parquet", "tar", "arrow", "hub"):

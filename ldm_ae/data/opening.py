@@ -119,6 +119,8 @@ def _judging_source(config: DataConfig) -> Source:
         config,
         kind=config.validation_kind or config.kind,
         path=config.validation_path,
+        name=None,
+        subset=None,
         streaming=False,
     )
     return OPENERS[own.kind](own, "data.validation_path")

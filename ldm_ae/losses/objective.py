@@ -29,6 +29,9 @@ from ldm_ae.models.outputs import Reconstruction
 class LossConfig:
     """reconstruction: the pixel term; `logit_laplace` needs model.predict_scale (dVAE).
 
+    target: what reconstructions are compared with: the `images`, or what the `teacher` makes of the
+        same latents, where a decoder learns from another one (model.init_from with a frozen
+        encoder, or tiny). It has no detail that latents do not hold.
     reconstruction_weight, perceptual_weight: their factors; a weight of 0 leaves the perceptual
         network out.
     perceptual_views: show the perceptual network both sides resized, shifted, turned and recoloured
@@ -53,6 +56,7 @@ class LossConfig:
     """
 
     reconstruction: Literal["l1", "l2", "logit_laplace"] = "l1"
+    target: Literal["images", "teacher"] = "images"
     reconstruction_weight: float = 1.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     perceptual_weight: float = 1.0
@@ -157,6 +161,7 @@ class Objective:
         self, images: Tensor, output: Reconstruction, log_variance: Tensor, step: int
     ) -> Losses:
         """Images (B, C, H, W) in [-1, 1] and the model's output for them -> losses."""
+        images = images if output.target is None else output.target
         with torch.autocast(images.device.type, enabled=False):
             terms: dict[str, Tensor] = {}
             error = images.new_zeros(())

@@ -36,6 +36,7 @@ class Autoencoder(nn.Module):
     decoder: Decoder | TinyCoder
     title: str
     latent_protocol: ClassVar[str]
+    imitates_latents: ClassVar[bool] = False
     loss_is_summed: bool = True
     # What pipelines compute with unscaled latents, (z - shift) * scale; set by `ldm_ae.load`.
     scaling_factor: float = 1.0

@@ -34,6 +34,7 @@ class Reconstruction:
         per element of the latent, in fp32; the objective weighs them.
     indices: int64 (B, H/f, W/f) for the families with a codebook, else None.
     log_scale: (B, C, H, W) log b of a logit-Laplace likelihood, else None.
+    target: (B, C, H, W), what images are to be compared with instead of the model's input, or None.
     """
 
     images: Tensor
@@ -41,3 +42,4 @@ class Reconstruction:
     penalties: dict[str, Tensor] = field(default_factory=dict)
     indices: Tensor | None = None
     log_scale: Tensor | None = None
+    target: Tensor | None = None

@@ -21,5 +21,13 @@ class Teacher(nn.Module):
         posterior = self.model.posterior(images)
         return Lesson(self._scaled(posterior.mode()), self._scaled(posterior.sample(keys)))
 
+    @torch.no_grad()
+    def picture(self, latents: Tensor) -> Tensor:
+        """What its decoder makes of unscaled latents (B, c, H/f, W/f)."""
+        return self.model.decode(latents)
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        return latents / self.model.scaling_factor + self.model.shift_factor
+
     def _scaled(self, latents: Tensor) -> Tensor:
         return (latents - self.model.shift_factor) * self.model.scaling_factor

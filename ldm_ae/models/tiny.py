@@ -138,6 +138,7 @@ def _layers(content: DiffusersConfig, coder: str) -> tuple[int, tuple[int, ...]]
 class TinyAutoencoder(Autoencoder):
     config: TinyConfig
     title = "tiny autoencoder (TAESD's form)"
+    imitates_latents = True
     latent_protocol = "z = E(x), in the scaled latents of the autoencoder that it imitates"
 
     def __init__(self, config: TinyConfig) -> None:

@@ -128,12 +128,19 @@ def load_checkpoint(checkpoint: Path, state: RunState) -> Progress:
         raise _damaged(checkpoint, error) from error
     except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"checkpoint {checkpoint} does not fit this config (was the model or the loss"
-            f" changed?): {error}"
+            f"checkpoint {checkpoint} does not fit this config: leave `model`, `loss` and"
+            f" train.optimizer as they are in {checkpoint.parents[1] / 'config.yaml'}, or choose"
+            f" another train.run_dir. {_first_lines(error)}"
         ) from error
     except (OSError, EOFError, UnpicklingError) as error:
         raise _damaged(checkpoint, error) from error
     return read_progress(checkpoint)
+
+
+def _first_lines(error: Exception) -> str:
+    """torch lists every weight that does not fit; the first says enough."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    return " ".join(lines[:2]) + (f" And {len(lines) - 2} more." if len(lines) > 2 else "")
 
 
 def _damaged(checkpoint: Path, error: Exception) -> UserError:

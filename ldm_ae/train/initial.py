@@ -149,9 +149,17 @@ def about_latents(experiment: Experiment) -> str | None:
 
 
 def teacher_of(experiment: Experiment) -> Teacher | None:
-    """Of a model that imitates another one. Raises UserError for one of another shape."""
+    """Of a model that imitates another one. Raises UserError for one of another shape, and where a
+    loss wants one and there is none."""
     settings, source = experiment.model, experiment.model.init_from
-    if not isinstance(settings, TinyConfig) or source is None:
+    asked = experiment.loss.target == "teacher"
+    imitates = isinstance(settings, TinyConfig) or (asked and experiment.train.freeze_encoder)
+    if asked and not (imitates and source is not None and settings.codebook is None):
+        raise UserError(
+            "loss.target=teacher: a teacher is model.init_from with train.freeze_encoder=true, of a"
+            " model without a codebook, or that of model.kind=tiny"
+        )
+    if source is None or not imitates:
         return None
     model = read_pretrained_model(source, settings.variant)
     for key in ("image_channels", "latent_channels", "downsampling_factor"):

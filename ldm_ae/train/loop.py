@@ -10,6 +10,7 @@ from typing import Any
 from ldm_ae.config import dump
 from ldm_ae.data.loaders import TrainLoader
 from ldm_ae.data.opening import open_data
+from ldm_ae.errors import UserError
 from ldm_ae.files import replacing
 from ldm_ae.train.accelerator import make_accelerator, overruled_launch
 from ldm_ae.train.build import build_state
@@ -47,6 +48,11 @@ def _train(experiment: Experiment, resume: str | None) -> Path:
     run_dir = Path(experiment.train.run_dir)
     start = begin(run_dir, resume, experiment.best_metric)
     checkpoint, progress, notes = start.checkpoint, start.progress, start.notes
+    if progress.step > experiment.train.steps:
+        raise UserError(
+            f"train.steps={experiment.train.steps}: {run_dir} is at step {progress.step} already:"
+            " ask for as many or more, or take another train.run_dir"
+        )
     data = open_data(experiment.data)
     experiment, about_precision = settle_precision(experiment, checkpoint)
     experiment, about_kernels = settle_kernels(experiment, checkpoint)

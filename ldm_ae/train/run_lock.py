@@ -20,11 +20,13 @@ def sole_run(config: RunConfig) -> Iterator[None]:
     """While the block runs the processes of the run are joined, no other run has its folder, and
     what its disk or its workers fail at is named.
 
-    Raises UserError as `join_ranks`, and on every rank, with the folder as it was, if another run
-    has it.
+    Raises UserError as `join_ranks`, for a file instead of a folder, and on every rank, with the
+    folder as it was, if another run has it.
     """
     run_dir = Path(config.run_dir)
     ranks = join_ranks(config)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"train.run_dir={run_dir} is a file: name a folder")
     with (
         naming_full_disk(run_dir),
         naming_worker_failures(),

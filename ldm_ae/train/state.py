@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -26,21 +26,34 @@ Network = TypeVar("Network", bound=nn.Module)
 
 class Generator(nn.Module):
     """What one optimizer and the ranks share: the autoencoder and the likelihood's variance.
-    teacher: what it learns from, if there is one; frozen, and in no checkpoint."""
+    teacher: what it learns from, if there is one; frozen, and in no checkpoint. Where the loss says
+    so, reconstructions are compared with the teacher's of the same latents."""
 
     def __init__(
         self, autoencoder: Autoencoder, loss: LossConfig, teacher: Teacher | None = None
     ) -> None:
         super().__init__()
         self.autoencoder, self.teacher = autoencoder, teacher
+        self.imitates_pictures = loss.target == "teacher"
         self.log_variance = nn.Parameter(
             torch.tensor(loss.log_variance_init), requires_grad=loss.learn_log_variance
         )
 
     def forward(self, images: Tensor, keys: Tensor | None = None) -> Reconstruction:
-        lesson = () if self.teacher is None else (self.teacher(images, keys),)
-        output: Reconstruction = self.autoencoder(images, keys, *lesson)
-        return output
+        output: Reconstruction
+        if self.teacher is None:
+            output = self.autoencoder(images, keys)
+            return output
+        if self.autoencoder.imitates_latents:
+            lesson = self.teacher(images, keys)
+            output = self.autoencoder(images, keys, lesson)
+            latents = self.teacher.unscaled(lesson.latents)
+        else:
+            output = self.autoencoder(images, keys)
+            latents = output.latents.detach()
+        if not self.imitates_pictures:
+            return output
+        return replace(output, target=self.teacher.picture(latents))
 
 
 @dataclass(frozen=True)

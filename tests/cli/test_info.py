@@ -16,7 +16,7 @@ def test_a_run_says_how_far_it_is(tmp_path: Path, capsys) -> None:
     assert main(["info", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "kind: kl",
-        "data: photos",
+        "data: folder photos",
         "steps: 20 of 40",
         "checkpoints: 10, 20",
         "precision: fp32",

@@ -178,3 +178,49 @@ def test_a_shift_needs_the_tiny_one(overrides: list[str], tmp_path: Path) -> Non
     experiment = load_experiment("distill_tiny", [*overrides, *TINY, shifted])
     state = build_state(experiment, make_accelerator(experiment.train, tmp_path))
     assert state.generator.module.teacher.model.shift_factor == pytest.approx(0.1)
+
+
+def generator_pass(overrides: list[str], tmp_path: Path, images: torch.Tensor):
+    state = build_state(
+        experiment := load_experiment("distill_decoder", overrides),
+        make_accelerator(experiment.train, tmp_path / "logs"),
+    )
+    output = state.generator.module(images, torch.arange(len(images)))
+    losses = state.objective(images, output, torch.tensor(0.0), 0)
+    return output, losses
+
+
+def test_a_whole_copy_of_the_teacher_has_nothing_to_learn_from_its_pictures(
+    overrides: list[str], teacher: Path, images: torch.Tensor, tmp_path: Path
+) -> None:
+    same = [*overrides, "model.decoder.channels=[8, 16]", "model.decoder.num_res_blocks=1"]
+    same += ["model.decoder.mid_attention=true", "loss.grid_weight=0"]
+    output, losses = generator_pass(same, tmp_path, images)
+    theirs = ldm_ae.load(teacher)
+    with torch.no_grad():
+        torch.testing.assert_close(output.target, theirs.decode(output.latents))
+    assert losses.terms["l1"] < 1e-6 and not output.target.requires_grad
+    output, losses = generator_pass([*same, "loss.target=images"], tmp_path, images)
+    assert output.target is None and losses.terms["l1"] > 0.01
+
+
+def test_a_tiny_one_may_learn_from_pictures_too(
+    overrides: list[str], teacher: Path, images: torch.Tensor, tmp_path: Path
+) -> None:
+    experiment = load_experiment("distill_tiny", [*overrides, *TINY, "loss.target=teacher"])
+    state = build_state(experiment, make_accelerator(experiment.train, tmp_path / "logs"))
+    generator, keys = state.generator.module, torch.arange(len(images))
+    output, theirs = generator(images, keys), ldm_ae.load(teacher)
+    with torch.no_grad():
+        sample = theirs.posterior(images).sample(keys)
+        torch.testing.assert_close(output.target, theirs.decode(sample))
+
+
+@pytest.mark.parametrize("config", ["distill_decoder", "kl_f8_small"])
+def test_pictures_of_a_teacher_need_one(config: str, overrides: list[str], tmp_path: Path) -> None:
+    asked = [*overrides, "train.freeze_encoder=false", "loss.target=teacher"]
+    asked = [each for each in asked if config == "distill_decoder" or "init_from" not in each]
+    shape = SMALL if config == "distill_decoder" else ["model.coder.channels=[4, 8]"]
+    experiment = load_experiment(config, [*asked, *shape])
+    with pytest.raises(UserError, match=r"loss.target=teacher: a teacher is model.init_from"):
+        build_state(experiment, make_accelerator(experiment.train, tmp_path / "logs"))

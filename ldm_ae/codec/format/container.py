@@ -90,6 +90,10 @@ def read_file(path: Path) -> bytes:
 def read(data: bytes) -> LaeFile:
     """The parts of a file. Raises UserError for bytes that are no such file, are of a later
     version, are cut short, or do not match their checksum."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise UserError(
+            f"an .lae file is given by its bytes, not as {type(data).__name__}: read it"
+        )
     if data[: len(MAGIC)] != MAGIC:
         raise UserError("this is no .lae file: it does not begin with LAE")
     if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:

@@ -1,6 +1,7 @@
 """Qualities: which step of the latents each one stands for. Part of the file format."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -23,10 +24,18 @@ UNITS_PER_DEVIATION = 256
 MAX_VALUE = 2**15 - 1
 
 
+def require_quality(quality: int) -> None:
+    """Raise UserError unless it is a whole number from 0 to 63."""
+    if not (isinstance(quality, Integral) and 0 <= quality < NUM_QUALITIES):
+        raise UserError(
+            f"quality={quality}: use a whole number from 0 (smallest) to {NUM_QUALITIES - 1}"
+            " (finest)"
+        )
+
+
 def step(quality: int) -> int:
-    """K_q, the quantisation step in units. Raises UserError outside 0..63."""
-    if not 0 <= quality < NUM_QUALITIES:
-        raise UserError(f"quality={quality}: use 0 (smallest) to {NUM_QUALITIES - 1} (finest)")
+    """K_q, the quantisation step in units. Raises UserError as `require_quality`."""
+    require_quality(quality)
     return STEPS[quality]
 
 

@@ -17,7 +17,7 @@ def test_steps_never_change() -> None:
 
 @pytest.mark.parametrize("quality", [-1, 64])
 def test_unknown_qualities_are_named(quality: int) -> None:
-    with pytest.raises(ValueError, match=f"quality={quality}: use 0"):
+    with pytest.raises(ValueError, match=f"quality={quality}: use a whole number from 0"):
         step(quality)
 
 
