@@ -12,7 +12,7 @@ from PIL import Image
 import ldm_ae
 from ldm_ae import zoo
 from ldm_ae.cli.main import main
-from ldm_ae.codec.codec import Codec
+from ldm_ae.codec.codec import DEFAULT_QUALITY, Codec
 from ldm_ae.codec.format import container
 from ldm_ae.pretrained import Codecs, load_codec
 
@@ -65,6 +65,29 @@ def test_a_high_rate_takes_the_finer_codec_unless_a_model_is_named(
     assert main(["compress", str(picture), str(packed), *asked.split()]) == 0
     digest = load_codec(name).digest
     assert container.read(packed.read_bytes()).header.digest == digest
+
+
+def test_without_a_word_the_quality_is_where_the_default_codecs_curve_turns(
+    two: dict[str, Codec], tmp_path: Path
+) -> None:
+    picture, packed = tmp_path / "a.png", tmp_path / "a.lae"
+    Image.fromarray(PICTURE).save(picture)
+    for asked, quality in (("", zoo.DEFAULT_QUALITY), ("--model codec", DEFAULT_QUALITY)):
+        assert main(["compress", str(picture), str(packed), *asked.split()]) == 0
+        assert container.read(packed.read_bytes()).header.quality == quality
+
+
+def test_what_the_package_has_is_not_the_users_to_change(
+    two: dict[str, Codec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in ("calibrate codec --images .", "push codec me/codec --dry-run"):
+        assert main(line.split()) == 2
+        assert "copy it by `ldm-ae convert codec FOLDER`" in capsys.readouterr().err
+    shutil.copytree(GOLDEN / "kl_v1", "codec")
+    zoo.require_own(Path("codec"))
+    assert main(["info", "codec-10"]) == 0
+    assert "model of the package: codec-10" in capsys.readouterr().out
 
 
 def test_a_users_folder_of_that_name_needs_its_path(

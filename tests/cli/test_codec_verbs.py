@@ -132,6 +132,7 @@ def test_calibrating_again_keeps_the_prior_that_files_need(work: Path, run, fail
         ("decompress cut.lae a.png --model ./kl", "cut.lae: this .lae file is cut short"),
         ("decompress good.lae a.png --model ./kl --max-pixels 9", "max_pixels=9"),
         ("decompress good.lae a.ppm --model ./kl", "name a file that ends in"),
+        ("compress photos good.lae --model ./kl", "good.lae is a file, and photos a folder"),
         ("info broken.png", "broken.png: this is no .lae file"),
         ("calibrate ./kl --images empty", "--images=empty holds no image files"),
         ("calibrate ./kl --images photos --max-images 0", "--max-images 0"),

@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import ldm_ae
+from ldm_ae.convert.places import model_place
+from ldm_ae.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -80,3 +83,12 @@ def test_whole_pipeline_folders(name, tmp_path, images, save_kl, check_kl):
 def test_missing_folder(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere has no config\.json, for it is no folder"):
         ldm_ae.load(tmp_path / "nowhere")
+
+
+def test_of_a_runs_folder_the_export_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    with pytest.raises(UserError, match="or of a diffusers model$"):
+        model_place(tmp_path / "run")
+    (tmp_path / "run" / "export" / "config.json").touch()
+    with pytest.raises(UserError, match="run/export is one$"):
+        model_place(tmp_path / "run")

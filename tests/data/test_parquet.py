@@ -168,17 +168,23 @@ def test_a_cache_that_cannot_be_written_is_not_the_data_s_fault(
 ) -> None:
     make.shards(tmp_path / "in", [2])
     (tmp_path / "a file").touch()
-    place = tmp_path / "a file" if cache == "a file" else Path("/proc/nowhere")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place)
-    settings = {"kind": kind, "name": str(tmp_path / "in")}
+    broken = tmp_path / "a file" if cache == "a file" else Path("/proc/nowhere")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", broken)
+    place = str(tmp_path / "in")
+    settings = {"kind": kind} | ({"name": place} if kind == "hub" else {"path": place})
+
+    def opened(streaming: bool) -> list[Item]:
+        data = open_data(DataConfig(streaming=streaming, validation_count=0, **settings)).training
+        return [data.item(index) for index in range(len(data))]
+
     with pytest.raises(ValueError, match=r"cache.*cannot be written.*HF_DATASETS_CACHE") as error:
-        items(tmp_path / "in", False, **settings)
+        opened(False)
     # As the message advises, each way:
     if "data.streaming=true" in str(error.value):
-        found = items(tmp_path / "in", True, **settings)
+        found = opened(True)
         assert (load_image(found[1][1]) == load_image(make.photo(1))).all()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "elsewhere")
-    assert len(items(tmp_path / "in", False, **settings)) == 2
+    assert len(opened(False)) == 2
 
 
 def test_a_full_disk_is_named(

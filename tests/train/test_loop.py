@@ -20,6 +20,7 @@ from ldm_ae.data import tars
 from ldm_ae.data.images import to_float, to_uint8
 from ldm_ae.data.opening import open_data
 from ldm_ae.data.validation import validation_images
+from ldm_ae.errors import UserError
 from ldm_ae.files import write_through
 from ldm_ae.quantizers.build import QUANTIZERS
 from ldm_ae.train.config import Experiment
@@ -209,3 +210,20 @@ def test_a_kill_during_the_export_is_made_good(
             train(experiment)
     assert ldm_ae.load(train(experiment, "latest")).config.kind == "kl"
     assert ldm_ae.load(train(experiment, "latest")).config.kind == "kl"  # over what is there
+
+
+def test_fewer_steps_than_are_done_are_refused(make_experiment) -> None:
+    train(make_experiment())
+    kept = Path(make_experiment().train.run_dir) / "config.yaml"
+    before = kept.read_bytes()
+    with pytest.raises(UserError, match=r"train.steps=1: .* is at step 4 already: ask for as many"):
+        train(make_experiment("train.steps=1", "train.warmup_steps=1"), "latest")
+    assert kept.read_bytes() == before
+
+
+def test_another_shape_than_the_checkpoints_is_named_in_a_line(make_experiment) -> None:
+    train(make_experiment())
+    with pytest.raises(UserError, match=r"leave `model`, `loss` and .*config.yaml") as caught:
+        train(make_experiment("model.latent_channels=7"), "latest")
+    assert "size mismatch" in str(caught.value) and "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 900

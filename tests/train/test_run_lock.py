@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ldm_ae.errors import UserError
 from ldm_ae.folder_lock import LOCK, locked
 from ldm_ae.train.loop import train
+from ldm_ae.train.run_lock import sole_run
 
 HOLD = (
     "import sys, time, os\n"
@@ -86,3 +88,13 @@ def test_every_rank_is_refused(make_experiment, monkeypatch: pytest.MonkeyPatch)
     )
     with pytest.raises(ValueError, match="in use by process 7"):
         train(make_experiment())
+
+
+def test_a_file_is_no_runs_folder(make_experiment, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    experiment = make_experiment(f"train.run_dir={tmp_path / 'file'}")
+    with (
+        pytest.raises(UserError, match="file is a file: name a folder"),
+        sole_run(experiment.train),
+    ):
+        pass

@@ -15,7 +15,7 @@ def test_steps_never_change() -> None:
     assert all(coarse > fine for coarse, fine in itertools.pairwise(STEPS))
 
 
-@pytest.mark.parametrize("quality", [-1, 64])
+@pytest.mark.parametrize("quality", [-1, 64, 30.5])
 def test_unknown_qualities_are_named(quality: int) -> None:
     with pytest.raises(ValueError, match=f"quality={quality}: use a whole number from 0"):
         step(quality)
