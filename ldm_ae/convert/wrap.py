@@ -62,7 +62,7 @@ class WrappedAutoencoder(Autoencoder):
         image = torch.zeros(1, self.image_channels, _PROBE, _PROBE, device=device)
         try:
             latents, posterior = self.latents_and_posterior(image)
-            size = tuple(self.decode(latents).shape)
+            size = tuple(self.decode_codes(latents).shape)
         except Exception as error:  # a stranger's model may raise anything
             raise UserError(f"{name} does not encode and decode an image: {error}") from error
         square = latents.ndim == 4 and latents.shape[2] == latents.shape[3]
