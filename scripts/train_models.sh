@@ -66,6 +66,11 @@ stage kl3 train_kl_ae.py kl_f8_small model.init_from="$out/deeper/export" loss.p
 stage kl4 train_kl_ae.py kl_f8_small model.init_from="$out/kl3/export" model.coder.num_res_blocks=2 \
     loss.perceptual_weight=4 loss.texture_weight=2 loss.view_scales=[1.5,2.5] $late data.size=224 \
     train.batch_size=5 train.steps="${STEPS:-1700}" "$@"
+# The same for the codec.
+views="loss.view_scales=[1.5,2.5] loss.perceptual_weight=2 loss.texture_weight=1 data.size=224 train.batch_size=5"
+short="$second train.muon_lr=0.007 train.lr=5e-4 loss.rate_start_step=60 loss.rate_warmup_steps=60"
+stage codec3 train_plain_ae.py rate_f8_small model.init_from="$out/codec/export" $rate loss.rate_weight=2.4 \
+    loss.reconstruction_weight=2 $views $short train.steps="${STEPS:-1500}" "$@"
 stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
 stage vq train_vq_ae.py vq_f8_small \
     "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \
