@@ -79,6 +79,18 @@ def picture() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def field() -> Callable[[int, int, int], np.ndarray]:
+    """field(height, width, seed), latents float32 (3, h, w)"""
+    return smooth_latents
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[np.ndarray]:
+    """Latents to fit a prior to."""
+    return [smooth_latents(24, 32, seed) for seed in range(12)]
+
+
+@pytest.fixture(scope="session")
 def codecs(make_codec) -> dict[str, Codec]:
     """One of each family, and two with context priors."""
     golden = Path(__file__).with_name("golden")
@@ -93,3 +105,13 @@ def smooth(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndar
     fine = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")
     image = fine[0].permute(1, 2, 0).numpy() * 255 + rng.normal(0, 4, (height, width, channels))
     return image.clip(0, 255).astype(np.uint8)
+
+
+def smooth_latents(height: int, width: int, seed: int) -> np.ndarray:
+    """Three smooth channels, of which the second follows the first and the third is dull."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(3, height + 4, width + 4))
+    smooth = sum(noise[:, y : y + height, x : x + width] for y in range(5) for x in range(5)) / 5
+    first, second, third = smooth
+    mixed = np.stack([3 * first + 1, first + 0.5 * second, 0.1 * third])
+    return (mixed + 0.05 * rng.normal(size=mixed.shape)).astype(np.float32)

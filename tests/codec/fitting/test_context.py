@@ -14,21 +14,6 @@ from ldm_ae.codec.priors.integer_net import freeze
 from ldm_ae.codec.priors.refinement import all_passes
 
 
-def field(height: int, width: int, seed: int) -> np.ndarray:
-    """Three smooth channels, of which the second follows the first and the third is dull."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(3, height + 4, width + 4))
-    smooth = sum(noise[:, y : y + height, x : x + width] for y in range(5) for x in range(5)) / 5
-    first, second, third = smooth
-    mixed = np.stack([3 * first + 1, first + 0.5 * second, 0.1 * third])
-    return (mixed + 0.05 * rng.normal(size=mixed.shape)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def samples() -> list[np.ndarray]:
-    return [field(24, 32, seed) for seed in range(12)]
-
-
 def nearest(latents: np.ndarray, prior: ContextPrior, quality: int) -> np.ndarray:
     return np.rint(prior.scale.in_steps(latents, quality)).astype(np.int64)
 

@@ -20,21 +20,6 @@ from ldm_ae.threads import using_threads
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 3), (17, 23)]
 
 
-def field(height: int, width: int, seed: int) -> np.ndarray:
-    """Three smooth channels, of which the second follows the first and the third is dull."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(3, height + 4, width + 4))
-    smooth = sum(noise[:, y : y + height, x : x + width] for y in range(5) for x in range(5)) / 5
-    first, second, third = smooth
-    mixed = np.stack([3 * first + 1, first + 0.5 * second, 0.1 * third])
-    return (mixed + 0.05 * rng.normal(size=mixed.shape)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def samples() -> list[np.ndarray]:
-    return [field(24, 32, seed) for seed in range(12)]
-
-
 @pytest.fixture(scope="module")
 def prior(samples: list[np.ndarray]) -> ContextPrior:
     found = fit_prior(samples, "context", steps=40)
@@ -50,12 +35,20 @@ def octaves(size: int) -> int:
     return math.floor(256 * math.log2(size / 256) + 1e-9)
 
 
-def symbols(prior: ContextPrior, shape: tuple[int, int], quality: int, seed: int = 99):
-    return nearest(field(*shape, seed), prior, quality)
+@pytest.fixture(scope="module")
+def symbols(field):
+    """symbols(prior, shape, quality), of a field that no prior was fitted to"""
+
+    def of(prior: ContextPrior, shape: tuple[int, int], quality: int, seed: int = 99) -> np.ndarray:
+        return nearest(field(*shape, seed), prior, quality)
+
+    return of
 
 
 @pytest.mark.parametrize("quality", [24, 46, 60])
-def test_context_saves_bits(prior: ContextPrior, samples: list[np.ndarray], quality: int) -> None:
+def test_context_saves_bits(
+    symbols, prior: ContextPrior, samples: list[np.ndarray], quality: int
+) -> None:
     factorised = fit_factorised(samples)
     found = symbols(prior, (48, 48), quality)
     assert cross_entropy(prior, found, quality) < 0.8 * cross_entropy(factorised, found, quality)
@@ -63,7 +56,7 @@ def test_context_saves_bits(prior: ContextPrior, samples: list[np.ndarray], qual
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("quality", [0, 30, 63])
-def test_round_trip(prior: ContextPrior, shape: tuple[int, int], quality: int) -> None:
+def test_round_trip(symbols, prior: ContextPrior, shape: tuple[int, int], quality: int) -> None:
     found = symbols(prior, shape, quality)
     payload = encode(prior, found, quality)[1]
     assert (decode(prior, payload, (3, *shape), quality) == found).all()
@@ -93,14 +86,14 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all((a == b).all() for a, b in zip(one, other, strict=True))
 
 
-def test_rows_do_not_depend_on_threads(prior: ContextPrior) -> None:
+def test_rows_do_not_depend_on_threads(symbols, prior: ContextPrior) -> None:
     found = symbols(prior, (33, 40), 46)
     expected = all_rows(prior, found, 46)
     with using_threads(2 if torch.get_num_threads() == 1 else 1):
         assert equal(all_rows(prior, found, 46), expected)
 
 
-def test_walks_side_by_side_do_not_disturb_each_other(prior: ContextPrior) -> None:
+def test_walks_side_by_side_do_not_disturb_each_other(symbols, prior: ContextPrior) -> None:
     """5x6 and 6x5 fill the same padded cells."""
     wanted = {(5, 6): symbols(prior, (5, 6), 40), (6, 5): symbols(prior, (6, 5), 46, seed=1)}
     alone = {shape: all_rows(prior, found, 40) for shape, found in wanted.items()}
@@ -116,7 +109,7 @@ def test_walks_side_by_side_do_not_disturb_each_other(prior: ContextPrior) -> No
 
 @pytest.mark.parametrize(("quality", "size"), [(3, 1573), (24, 248), (46, 36), (63, 8)])
 def test_rows_are_those_of_the_format(
-    prior: ContextPrior, context_reference: ModuleType, quality: int, size: int
+    symbols, prior: ContextPrior, context_reference: ModuleType, quality: int, size: int
 ) -> None:
     """Against plain integers that never pass through a float; odd sizes, some values extreme."""
     ref, found = context_reference, symbols(prior, (9, 6), quality)
@@ -158,7 +151,7 @@ def test_places_are_disjoint_and_together_everything(prior: ContextPrior) -> Non
         assert (counts == 1).all()
 
 
-def test_what_is_not_known_does_not_show(prior: ContextPrior) -> None:
+def test_what_is_not_known_does_not_show(symbols, prior: ContextPrior) -> None:
     """Neither a later pass' symbols nor, at the same place, those of later channels."""
     found, parts = symbols(prior, (9, 12), 40), []
     filled = np.full_like(found, 99)
@@ -185,7 +178,7 @@ def test_rows_and_offsets() -> None:
     assert widest // 8 == 40 and narrowest // 8 == 0
 
 
-def test_file_round_trip(prior: ContextPrior, tmp_path) -> None:
+def test_file_round_trip(symbols, prior: ContextPrior, tmp_path) -> None:
     save_prior(prior, tmp_path)
     again = load_prior(tmp_path)
     assert isinstance(again, ContextPrior)
