@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ldm_ae.models.frozen import FrozenConv2d
 from ldm_ae.models.layout import is_channels_last
 from ldm_ae.models.norm import NORM_EPS, NormSiLU
 from ldm_ae.models.upsampling import upsampled_convolution
@@ -16,7 +17,8 @@ from ldm_ae.models.upsampling import upsampled_convolution
 class ResnetBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))): (B, in, h, w) -> (B, out, h, w).
 
-    He et al. 2016 in the pre-activation form of Ho et al. 2020, without the time embedding.
+    He et al. 2016 in the pre-activation form of Ho et al. 2020, without the time embedding. With
+    frozen convolutions the result may take the place of x in memory.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm_groups: int) -> None:
@@ -34,7 +36,11 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(self.norm1(x))
-        hidden = self.conv2(self.norm2(hidden))
+        hidden = self.norm2(hidden)
+        if isinstance(self.conv2, FrozenConv2d):
+            residual = x if self.conv_shortcut is None else self.conv_shortcut(x)
+            return self.conv2.added_to(residual, hidden)
+        hidden = self.conv2(hidden)
         return hidden + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
@@ -78,6 +84,8 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.conv, FrozenConv2d):
+            return self.conv.upsampled(x)
         if is_channels_last(x):
             assert self.conv.bias is not None
             return upsampled_convolution(x, self.conv.weight, self.conv.bias)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm_ae.models.base import Autoencoder
+from ldm_ae.models.frozen import can_pack, freeze_convolutions
 from ldm_ae.models.kept_memory import keep_freed_memory
 from ldm_ae.models.layout import has_triton
 
@@ -16,9 +17,9 @@ _REPETITIONS = 3
 def make_fast(model: Autoencoder, device: torch.device | None = None) -> None:
     """Channels-last memory, and the weights of convolutions and linear layers in bf16 where the
     device has it; statistics of norms stay in fp32. On a CPU repetition is folded into the
-    convolution after it, and the process keeps freed memory from now on; on a GPU norm and
-    activation are one kernel. `model.precision` says what was taken. The weights take no gradient
-    from here on; latents and images still do.
+    convolution after it, weights are kept as oneDNN reads them, and the process keeps freed memory
+    from now on; on a GPU norm and activation are one kernel. `model.precision` says what was taken.
+    The weights take no gradient from here on; latents and images still do.
 
     device: where the model will be; a CPU by default.
     """
@@ -36,6 +37,10 @@ def make_fast(model: Autoencoder, device: torch.device | None = None) -> None:
         own = "fused norms" if has_triton() else "stock norms (no Triton here)"
     else:
         own = "folded upsampling"
+        for network in (model.encoder, model.decoder):
+            freeze_convolutions(network)
+        if can_pack(torch.bfloat16 if taken == "bf16" else torch.float32):
+            own += ", packed weights"
         keep_freed_memory()
     model.precision = f"fast: {taken}, channels-last memory, {own}"
 
