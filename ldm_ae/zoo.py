@@ -56,3 +56,9 @@ def written_by(digest: bytes) -> Path | None:
     digests = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     name = digests.get(digest.hex())
     return None if name is None else names()[name]
+
+
+def named(digest: bytes) -> str:
+    """A digest in hexadecimal, with the name of the model that has it where it is one of these."""
+    known = written_by(digest)
+    return digest.hex() + (f" ({known.name})" if known else "")

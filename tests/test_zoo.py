@@ -122,6 +122,12 @@ def test_a_strangers_file_asks_for_its_model(two: dict[str, Codec]) -> None:
         Codecs().that_wrote(data)
 
 
+def test_another_models_file_names_the_one_that_wrote_it(two: dict[str, Codec]) -> None:
+    data = two["vq-1"].compress(PICTURE)
+    with pytest.raises(ValueError, match=r"written with model \w+ \(vq-1\).*\(codec-10\)"):
+        two["codec-10"].decompress(data)
+
+
 @pytest.mark.parametrize("folder", sorted(set(zoo.names().values())), ids=lambda path: path.name)
 def test_a_model_of_the_package_is_the_one_its_digest_names(folder: Path) -> None:
     """Weights or priors that change would orphan every file written with them."""

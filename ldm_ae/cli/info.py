@@ -43,10 +43,9 @@ def of_file(path: Path) -> dict[str, object]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     header = file.header
-    known = zoo.written_by(header.digest)
     return {
         "format version": container.VERSION,
-        "model": header.digest.hex() + (f" ({known.name})" if known else ""),
+        "model": zoo.named(header.digest),
         "holds": "code indices" if header.indices else "latents",
         "quality": "the model's only one" if header.indices else header.quality,
         "size": f"{header.width}x{header.height}",

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from ldm_ae import zoo
 from ldm_ae.codec.contents import LAGRANGIAN, MAX_MEMORY, Content
 from ldm_ae.codec.digest import model_digest
 from ldm_ae.codec.format import container
 from ldm_ae.codec.format.ladder import NUM_QUALITIES, require_quality
-from ldm_ae.codec.format.planes import Planes, join, open_picture, pack_alpha, split, unpack_alpha
+from ldm_ae.codec.format.planes import (
+    Planes,
+    join,
+    open_picture,
+    pack_alpha,
+    split_for,
+    unpack_alpha,
+)
 from ldm_ae.codec.picture_rows import PictureRows
 from ldm_ae.codec.priors.base import Prior
 from ldm_ae.codec.priors.file import earlier_prior, load_prior
+from ldm_ae.codec.steps import Analysis, Unpacked
 from ldm_ae.data.images import to_uint8
 from ldm_ae.errors import UserError
 from ldm_ae.models.base import Autoencoder
@@ -24,28 +32,6 @@ from ldm_ae.models.memory import num_bytes
 
 DEFAULT_QUALITY = 40
 Picture = np.ndarray | Image.Image | str | Path
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """An image after the network: latents float32 (C, h, w), or code indices int64 (h, w); its
-    size; whether it is grey; its packed alpha plane, None without one."""
-
-    content: np.ndarray
-    width: int
-    height: int
-    grey: bool
-    alpha: bytes | None
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """A file after the entropy decoder: quantised latents int64 (C, h, w) or indices (h, w);
-    alpha: uint8 (H, W)."""
-
-    symbols: np.ndarray
-    header: container.Header
-    alpha: np.ndarray | None
 
 
 class Codec:
@@ -142,7 +128,8 @@ class Codec:
     @torch.inference_mode()
     def encode(self, image: Picture) -> Analysis:
         """The network's part of `compress`."""
-        planes = self._planes(image if isinstance(image, np.ndarray) else open_picture(image))
+        pixels = image if isinstance(image, np.ndarray) else open_picture(image)
+        planes = split_for(self.model.image_channels, pixels)
         height, width = planes.colour.shape[:2]
         container.require_size(width, height)
         device = next(self.model.parameters()).device
@@ -197,8 +184,8 @@ class Codec:
         header = file.header
         if header.digest != self.digest:
             raise UserError(
-                f"this .lae file was written with model {header.digest.hex()}, this one is"
-                f" {self.digest.hex()}: use the model and prior it was written with"
+                f"this .lae file was written with model {zoo.named(header.digest)}, this one is"
+                f" {zoo.named(self.digest)}: use the model and prior it was written with"
             )
         if header.width * header.height > self.max_pixels:
             raise UserError(
@@ -249,16 +236,3 @@ class Codec:
         }
         if header.indices != self.content.discrete or not suits[channels]:
             raise UserError("this .lae file is corrupt: its flags do not suit the model")
-
-    def _planes(self, pixels: np.ndarray) -> Planes:
-        planes = split(pixels)
-        channels, given = self.model.image_channels, planes.colour.shape[2]
-        if channels == 1 and given != 1:
-            raise UserError(f"image: {given} colours, this model takes grey pictures: convert it")
-        if channels == 4:
-            alpha = planes.alpha
-            if alpha is None:
-                alpha = np.full(pixels.shape[:2], 255, dtype=np.uint8)
-            colour = np.broadcast_to(planes.colour, (*pixels.shape[:2], 3))
-            return Planes(join(Planes(colour, alpha)), None)
-        return planes

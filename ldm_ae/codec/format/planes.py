@@ -46,6 +46,22 @@ def split(image: np.ndarray) -> Planes:
     return Planes(colour, alpha)
 
 
+def split_for(channels: int, image: np.ndarray) -> Planes:
+    """`split` for a model of pictures with so many channels: one of 4 takes alpha as a colour.
+    Raises UserError for colours that a model of grey pictures is given."""
+    planes = split(image)
+    given = planes.colour.shape[2]
+    if channels == 1 and given != 1:
+        raise UserError(f"image: {given} colours, this model takes grey pictures: convert it")
+    if channels != 4:
+        return planes
+    alpha = planes.alpha
+    if alpha is None:
+        alpha = np.full(image.shape[:2], 255, dtype=np.uint8)
+    colour = np.broadcast_to(planes.colour, (*image.shape[:2], 3))
+    return Planes(join(Planes(colour, alpha)), None)
+
+
 def join(planes: Planes) -> np.ndarray:
     """Planes => uint8 (H, W, 1..4)."""
     if planes.alpha is None:
