@@ -1,7 +1,6 @@
 """Does a latent store survive kills, come out alike on other engines, and keep the encoder busy?
 
-Each job runs in a process of its own, forked from one that has imported all and done nothing: a
-restart costs no imports.
+Each job runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import multiprocessing
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing.context import ForkServerProcess
@@ -24,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ldm_ae.bench.encode_dataset_readers import READERS
+from ldm_ae.bench.forked import finished, killed_after, started
 from ldm_ae.data.config import DataConfig
 from ldm_ae.data.opening import OPENERS, kind_of
 from ldm_ae.data.texts import TextColumns
@@ -84,32 +83,6 @@ class Bench:
                 left -= 1
             finished(self.start(folder.name))
         return folders
-
-
-def started(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=work, args=arguments)
-    process.start()
-    return process
-
-
-def finished(process: ForkServerProcess) -> None:
-    """Wait for a process. Raises RuntimeError unless it ended well."""
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"a run ended with the exit code {process.exitcode}")
-
-
-def killed_after(process: ForkServerProcess, seconds: float) -> bool:
-    """SIGKILL to a process after so long; False if it ended well before."""
-    process.join(seconds)
-    if process.exitcode is not None:
-        finished(process)
-        return False
-    process.kill()
-    process.join()
-    return True
 
 
 def _encode(job: Job, folder: Path, processes: int) -> None:

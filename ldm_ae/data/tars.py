@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from ldm_ae.data.bounds import BOUNDS, BrokenImageError
 from ldm_ae.data.formats import is_image_name
 from ldm_ae.data.paths import is_packed, open_binary
 from ldm_ae.data.source import Item, Names, Shard, Source
+from ldm_ae.data.tar_headers import MAX_HEADER_BYTES, members
 from ldm_ae.data.texts import TextColumns, Texts
 from ldm_ae.data.walk import is_hidden
 from ldm_ae.errors import UserError
@@ -32,7 +32,6 @@ from ldm_ae.files import printable
 
 MAX_BYTES = 4 * BOUNDS.max_pixels  # of one encoded image: the largest one, uncompressed RGBA
 
-_MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 _ODD = "surrogatepass"  # for names that are not UTF-8
 _WORDS = ("txt", "caption", "cls", "json")  # extensions of members that hold texts
 _SAMPLE = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # key, extension
@@ -154,7 +153,7 @@ def _images(path: str, file: BinaryIO, extension: str | None) -> list[tuple[str,
     """(name, offset, size) of each sample's image."""
     found: dict[str, tuple[str, int, int]] = {}
     endings: dict[str, str] = {}
-    for member in _members(file):
+    for member in members(file):
         match = _SAMPLE.fullmatch(member.name)
         hidden = any(is_hidden(part) and part != ".." for part in PurePosixPath(member.name).parts)
         if match is None or hidden or not member.isreg() or member.issparse():
@@ -181,10 +180,10 @@ def _word_members(path: str) -> dict[str, dict[str, tuple[int, int]]]:
     """Sample -> extension -> (offset, size) of its members of text."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
     with open_binary(path) as file:
-        for member in _members(file):
+        for member in members(file):
             match = _SAMPLE.fullmatch(member.name)
             if match is not None and match[2].lower() in _WORDS and member.isreg():
-                place = (member.offset_data, min(member.size, _MAX_HEADER_BYTES))
+                place = (member.offset_data, min(member.size, MAX_HEADER_BYTES))
                 found.setdefault(match[1], {})[match[2].lower()] = place
     return found
 
@@ -208,44 +207,6 @@ def _which(sample: str, first: str, second: str) -> str:
 def _some_endings(path: str) -> str:
     """The endings of a shard's first members, for a message."""
     with open_binary(path) as file:
-        names = (PurePosixPath(member.name).name for member in islice(_members(file), 1000))
+        names = (PurePosixPath(member.name).name for member in islice(members(file), 1000))
         found = sorted({"." + name.partition(".")[2] for name in names})
     return ", ".join(printable(ending) for ending in found[:10]) or "no members"
-
-
-def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """Every member's header. Raises tarfile.ReadError for a tar that is damaged or cut off, and
-    for headers that stand before headers without end, or hold what is no number or no text."""
-    try:
-        yield from _headers(file)
-    except (RecursionError, ValueError, LookupError, ArithmeticError) as error:
-        raise tarfile.ReadError(f"a header is damaged ({type(error).__name__})") from error
-
-
-def _headers(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
-        while (member := tar.next()) is not None:
-            if member.size < 0 or member.offset_data + member.size > end:
-                raise tarfile.ReadError(f"it ends within {member.name} (byte {member.offset_data})")
-            yield member
-            tar.members.clear()  # tarfile keeps them all
-        # tarfile takes a damaged header for the end of the archive. A true end is zeros, or
-        # the file's end.
-        file.seek(tar.offset)
-        block = file.read(tarfile.BLOCKSIZE)
-        if len(block) not in (0, tarfile.BLOCKSIZE) or any(block):
-            raise tarfile.ReadError(f"there is no valid header at byte {tar.offset}")
-
-
-class _Headers:
-    """A file that refuses long reads, so that no header can make tarfile fill the memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell, self._file = file.seek, file.tell, file
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes at byte {self.tell()}")
-        return self._file.read(size)

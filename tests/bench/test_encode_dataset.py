@@ -9,12 +9,11 @@ from ldm_ae.bench.encode_dataset import (
     coded_bytes,
     compare,
     digest,
-    killed_after,
     rows_of,
-    started,
     supply,
 )
 from ldm_ae.bench.encode_dataset_readers import READERS
+from ldm_ae.bench.forked import killed_after, started
 from ldm_ae.store.job import Job
 from ldm_ae.store.run import encode_dataset
 from ldm_ae.store.settings import ModelChoice, Storage
