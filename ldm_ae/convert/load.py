@@ -82,7 +82,8 @@ def load(
     precision: `fast` is for use without exactness: `.precision` of the model says what
         was taken, images differ by less than half an 8-bit level in the mean, indices may differ,
         and a codec does not take such a model. On a CPU the process keeps freed memory from then
-        on.
+        on, a hook sees a block's output before the next block writes over it, and weights that are
+        changed through `.data` go unnoticed (`models.frozen`): change an exact model.
 
     dtype: of the encoder's and decoder's weights, bf16 or fp16 for less memory; images, latents,
         the 1x1 convolutions beside them and the codebook stay fp32. A codec takes fp32 alone.

@@ -82,9 +82,15 @@ def export(
         some twenty seconds to fit.
     overwrite: replace an earlier export.
 
-    The folder appears whole or not at all. Raises UserError if `out_dir` is in use, if diffusers'
-    output differs by more than 1e-4 of the largest value, and as `measure_latents`.
+    The folder appears whole or not at all. Raises UserError if `out_dir` is in use, for a model
+    whose weights `ldm_ae.load` has rounded, if diffusers' output differs by more than 1e-4 of the
+    largest value, and as `measure_latents`.
     """
+    if model.precision != "fp32":
+        raise UserError(
+            f"an export holds fp32 weights, and this model is {model.precision}: open it by"
+            " ldm_ae.load without precision=fast and dtype"
+        )
     out_dir = Path(out_dir)
     require_free(out_dir, overwrite)
     if scaling is not None and (per_channel or shift):

@@ -57,9 +57,10 @@ def inspect(
             f"squares of {side} px, the shortest side of the images or --side, are too small:"
             f" {name} needs {LEAST_LATENTS * model.downsampling_factor} px"
         )
-    crops = torch.cat([to_float(centre_crop(each, side)) for each in pixels])
+    device = next(model.parameters()).device
+    crops = torch.cat([to_float(centre_crop(each, side)) for each in pixels]).to(device)
     found = _numbers(model, crops)
-    (scores,) = compare([RawLatents(name, model)], photos, panel)
+    (scores,) = compare([RawLatents(name, model, device)], photos, panel)
     found |= {"scores": scores, "equivariance": _equivariance(model, crops)}
     return found | {"pictures": _draw(model, crops, found, folder)}
 
@@ -92,8 +93,7 @@ def _numbers(model: Autoencoder, crops: Tensor) -> dict[str, Any]:
 @torch.inference_mode()
 def scaled_latents(model: Autoencoder, images: Tensor) -> Tensor:
     """(z - shift) * scale, (B, c, h, w), image by image."""
-    device = next(model.parameters()).device
-    latents = torch.cat([model.encode(image.to(device)).float().cpu() for image in images.split(1)])
+    latents = torch.cat([model.encode(image).float().cpu() for image in images.split(1)])
     return (latents - model.shift_factor) * model.scaling_factor
 
 
@@ -110,8 +110,7 @@ def _code_counts(model: Autoencoder, images: Tensor) -> list[int] | None:
 
 
 def _equivariance(model: Autoencoder, crops: Tensor) -> dict[str, dict[str, float]]:
-    device = next(model.parameters()).device
-    each = [equivariance(model, image.to(device)) for image in crops.split(1)]
+    each = [equivariance(model, image) for image in crops.split(1)]
     return {
         transform: {key: sum(one[transform][key] for one in each) / len(each) for key in values}
         for transform, values in each[0].items()

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 WINDOW_SIZE, WINDOW_SIGMA = 11, 1.5
-# (k L)^2 of Wang et al. 2004 for images in [-1, 1], where black and white are L = 2 apart.
+# (k L)^2 of Wang et al. 2004, where black and white are L = 2 apart.
 _C1, _C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
 # Wang, Simoncelli and Bovik 2003, finest scale first.
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -18,6 +18,8 @@ def structural_loss(output: Tensor, images: Tensor) -> Tensor:
     2003, eq. 7), on as many of its five scales as an 11 x 11 window fits into. Their mean is taken
     instead of the product of their powers, whose gradient vanishes where one scale is still bad.
     """
+    # Luminance compares ratios of means, which have a meaning from black = 0 on alone.
+    output, images = output + 1, images + 1
     scales = num_scales(min(images.shape[2:]))
     total = images.new_zeros(())
     for scale, weight in enumerate(_WEIGHTS[:scales]):

@@ -1,8 +1,9 @@
 """PSNR, SSIM and MS-SSIM: full-reference distortion, per image, in float64.
 
 Every function takes two (B, C, H, W) tensors of one type and gives (B,) float64 on their device.
-`data_range` is the distance from black to white: 255 for uint8 (the default there), 2 for floats
-in [-1, 1], 1 for [0, 1]. Floats have no default, since a wrong range moves SSIM without a sign.
+`data_range` is the distance from black to white: 255 for uint8 (the default there), 1 for floats in
+[0, 1]. Floats have no default, since a wrong range moves SSIM without a sign. PSNR takes images in
+[-1, 1] with a range of 2; SSIM compares ratios of means, so that black must be 0.
 """
 
 import torch
@@ -32,9 +33,10 @@ def ssim(x: Tensor, y: Tensor, data_range: float | None = None) -> Tensor:
 
     Windows that lie wholly inside the image, weighted covariance without Bessel's correction,
     the mean over positions, then over channels. Raises ValueError as `psnr` does, and for a
-    side under 11 pixels.
+    side under 11 pixels, and values below 0.
     """
     x, y, data_range = _prepare(x, y, data_range)
+    _require_black_at_0(x, y)
     _require_side(x, WINDOW_SIZE, "SSIM's 11 x 11 window")
     similarity, _ = _similarity(x, y, data_range)
     return similarity.mean(dim=1)
@@ -46,10 +48,11 @@ def ms_ssim(x: Tensor, y: Tensor, data_range: float | None = None) -> Tensor:
     2 x 2 means between the scales (an odd last row or column is averaged by itself), contrast
     and structure at each, luminance at the coarsest only, their weighted product per channel,
     then the mean over channels. A negative term counts as 0, as in pytorch-msssim, since its
-    power is not real. Raises ValueError as `psnr` does, and for a side of 160 pixels or less,
+    power is not real. Raises ValueError as `ssim` does, and for a side of 160 pixels or less,
     where the coarsest scale has no room for the window.
     """
     x, y, data_range = _prepare(x, y, data_range)
+    _require_black_at_0(x, y)
     _require_side(x, MS_SSIM_MIN_SIDE, "MS-SSIM's five scales")
     product = x.new_ones(x.shape[:2])  # (B, C)
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
@@ -110,6 +113,12 @@ def _prepare(x: Tensor, y: Tensor, data_range: float | None) -> tuple[Tensor, Te
             )
         data_range = 255.0
     return x.double(), y.double(), data_range
+
+
+def _require_black_at_0(x: Tensor, y: Tensor) -> None:
+    least = min(float(x.amin()), float(y.amin())) if x.numel() else 0.0
+    if least < 0:
+        raise ValueError(f"SSIM is of values from 0 on; got {least}: add 1 to images in [-1, 1]")
 
 
 def _require_side(images: Tensor, minimum: int, what: str) -> None:

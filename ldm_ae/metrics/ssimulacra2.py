@@ -31,8 +31,8 @@ from ldm_ae.data.images import to_float, to_uint8
 from ldm_ae.losses.perceptual import to_rgb
 
 NUM_SCALES = 6
-SMALLEST_SCALE = 8  # a scale with a side below is left out
-MIN_SIDE = 113  # the least that has five scales; the sixth hardly weighs
+LEAST_SIDE = 8  # of a scale, if there is to be one after it
+MIN_SIDE = 113  # the least that has all six
 C2 = 0.0009
 SIGMA, RADIUS = 1.5, 5
 
@@ -87,12 +87,13 @@ class SSIMULACRA2:
     def see(self, pixels: Tensor) -> list[Scale]:
         linear = _linear(to_uint8(to_rgb(to_float(pixels))))
         scales: list[Scale] = []
-        while len(scales) < NUM_SCALES and min(linear.shape[2:]) >= SMALLEST_SCALE:
+        while len(scales) < NUM_SCALES and min(linear.shape[2:]) >= LEAST_SIDE:
+            if scales:
+                height, width = linear.shape[2:]
+                padded = F.pad(linear, (0, width % 2, 0, height % 2), mode="replicate")
+                linear = F.avg_pool2d(padded, 2)
             image = _xyb(linear)
             scales.append(Scale(image, *_blur(torch.cat([image, image.square()], 1)).chunk(2, 1)))
-            height, width = linear.shape[2:]
-            padded = F.pad(linear, (0, width % 2, 0, height % 2), mode="replicate")
-            linear = F.avg_pool2d(padded, 2)
         return scales
 
     def compare(self, original: list[Scale], other: list[Scale]) -> Tensor:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ldm_ae.models.frozen import FrozenConv2d
 from ldm_ae.models.layout import is_channels_last
-from ldm_ae.models.norm import NORM_EPS, NormSiLU
+from ldm_ae.models.norm import Norm, NormSiLU
 from ldm_ae.models.upsampling import upsampled_convolution
 
 
@@ -49,7 +49,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int, norm_groups: int) -> None:
         super().__init__()
-        self.group_norm = nn.GroupNorm(norm_groups, channels, eps=NORM_EPS)
+        self.group_norm = Norm(norm_groups, channels)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
         self.to_v = nn.Linear(channels, channels)

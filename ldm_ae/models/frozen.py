@@ -18,10 +18,11 @@ _DOUBLED = ([1, 1], [0, 0], [2, 2], [1, 1], 1)  # padding, its output's, stride,
 class FrozenConv2d(nn.Conv2d):
     """A convolution whose weights oneDNN keeps in its own layout, which it otherwise makes of them
     at every call, and which adds a residual while it writes. It computes so in channels-last
-    memory on a CPU where no gradient is taken, and as nn.Conv2d elsewhere."""
+    memory on a CPU where no gradient is taken, and as nn.Conv2d elsewhere. Weights that change are
+    read anew, but for changes behind torch's back, through `.data`: `forget` comes after those."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        """layer: whose parameters this one takes; ungrouped, its padding in numbers."""
+        """layer: whose parameters this one takes; one that `fits`."""
         super().__init__(
             layer.in_channels,
             layer.out_channels,
@@ -39,7 +40,9 @@ class FrozenConv2d(nn.Conv2d):
 
     def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
         """residual + self(x), which may take the residual's place in memory."""
-        if self._can_pack(x) and residual.dtype == x.dtype and is_channels_last(residual):
+        learns = torch.is_grad_enabled() and residual.requires_grad
+        alike = residual.dtype == x.dtype and is_channels_last(residual)
+        if alike and not learns and self._can_pack(x):
             return self._added(residual, x)
         return self(x) + residual
 
@@ -48,6 +51,10 @@ class FrozenConv2d(nn.Conv2d):
         if self._can_pack(x):
             return self._upsampled(x)
         return upsampled_convolution(x, self.weight, self.bias)
+
+    def forget(self) -> None:
+        """Read the weights anew at the next call."""
+        self._packs.clear()
 
     def _can_pack(self, x: Tensor) -> bool:
         if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
@@ -99,11 +106,18 @@ class FrozenConv2d(nn.Conv2d):
 
 
 def freeze_convolutions(network: nn.Module) -> None:
-    """Every plain convolution of a network becomes a FrozenConv2d."""
+    """Every convolution of a network that `fits` becomes a FrozenConv2d."""
     for module in list(network.modules()):
         for name, layer in module.named_children():
-            if type(layer) is nn.Conv2d:
+            if type(layer) is nn.Conv2d and fits(layer):
                 setattr(module, name, FrozenConv2d(layer))
+
+
+def fits(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is a plain one: neither grouped nor dilated, padded by zeros if at
+    all, with padding in numbers."""
+    plain = layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
+    return plain and not isinstance(layer.padding, str)
 
 
 @functools.cache
@@ -111,8 +125,9 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether this torch has the operators, which its public interface has not, and they compute on
     this processor what the public ones do. Tried once, in some milliseconds."""
     with torch.no_grad(), torch.random.fork_rng([]):
-        layer = FrozenConv2d(nn.Conv2d(16, 16, 3, padding=1, dtype=dtype))
-        x = torch.randn(1, 16, 8, 8).to(dtype).contiguous(memory_format=torch.channels_last)
+        layer = FrozenConv2d(nn.Conv2d(16, 16, 3, padding=1, device="cpu", dtype=dtype))
+        x = torch.randn(1, 16, 8, 8, device="cpu").to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
         weight, bias = layer.weight, layer.bias
         expected = F.conv2d(x, weight, bias, padding=1)
         doubled = upsampled_convolution(x, weight, bias)

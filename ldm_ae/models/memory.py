@@ -27,7 +27,7 @@ def num_bytes(max_memory: int | str) -> int:
         parts = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", max_memory.strip().lower())
         if parts is not None:
             found = float(parts[1]) * _UNITS.get(parts[2] or "b", 0)
-    if found < 1:
+    if not 1 <= found < float("inf"):
         raise UserError(
             f"max_memory={max_memory!r}: use a number of bytes, or one with a unit, as 2GB or"
             " 512MiB"

@@ -61,13 +61,14 @@ class NormSiLUOnGPU(torch.autograd.Function):
     ) -> Tensor:
         batch, channels, height, width = x.shape
         launch = _Launch(batch, channels, height * width)
-        mean, rstd = _moments(launch, x, num_groups, eps)
-        scale = (weight * rstd).contiguous()
-        shift = torch.addcmul(bias, mean, scale, value=-1)
         y = torch.empty_like(x, memory_format=torch.channels_last)
-        activate[launch.tiles](
-            x, y, scale, shift, launch.positions, launch.channels, **launch.blocks
-        )
+        with torch.cuda.device_of(x):  # Triton launches on the current one
+            mean, rstd = _moments(launch, x, num_groups, eps)
+            scale = (weight * rstd).contiguous()
+            shift = torch.addcmul(bias, mean, scale, value=-1)
+            activate[launch.tiles](
+                x, y, scale, shift, launch.positions, launch.channels, **launch.blocks
+            )
         ctx.save_for_backward(x, weight, mean, rstd, scale, shift)
         ctx.num_groups, ctx.launch = num_groups, launch
         return y

@@ -73,11 +73,8 @@ class FilesLayout(Layout):
 
     def _name(self, row: Row) -> str:
         width, height = row.said["original"]
-        place = PurePosixPath(row.source)
-        if place.is_absolute() or ".." in place.parts:
-            place = PurePosixPath(*(part for part in place.parts if part not in ("/", "..")))
         size = f"{width:04d}x{height:04d}"
-        return f"{place.with_suffix('')}_{size}_{self.architecture}{self.ending}"
+        return f"{stem_of(row.source)}_{size}_{self.architecture}{self.ending}"
 
     def _metadata(self, row: Row) -> dict[str, str]:
         width, height = row.said["original"]
@@ -87,6 +84,12 @@ class FilesLayout(Layout):
             "width": str(width),
             "height": str(height),
         }
+
+
+def stem_of(source: str) -> PurePosixPath:
+    """A picture's place below the store, whatever its own one, without the ending."""
+    parts = PurePosixPath(source).parts
+    return PurePosixPath(*(part for part in parts if part not in ("/", "//", ".."))).with_suffix("")
 
 
 def _safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

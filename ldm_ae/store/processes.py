@@ -54,15 +54,15 @@ def _heed(
     """Take one message; False after the last."""
     try:
         kind, content = ours.recv()
+        if kind == "next":
+            ours.send(next(waiting, None))
     except (EOFError, OSError) as error:
         process.join()
         raise UserError(
             f"a process was ended (exit code {process.exitcode}), for lack of memory perhaps: use"
             " fewer processes; the same command goes on where it was"
         ) from error
-    if kind == "next":
-        ours.send(next(waiting, None))
-    elif kind == "told":
+    if kind == "told":
         told(content)
     elif kind == "error":
         raise content

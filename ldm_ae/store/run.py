@@ -17,6 +17,7 @@ from ldm_ae.errors import UserError
 from ldm_ae.files import clear_stale, replacing
 from ldm_ae.folder_lock import locked
 from ldm_ae.store.encoder import LatentEncoder
+from ldm_ae.store.files_layout import stem_of
 from ldm_ae.store.job import Job
 from ldm_ae.store.parts import STATE, claim, indexed, merged_statistics, plan, read_index
 from ldm_ae.store.processes import run_processes
@@ -130,7 +131,7 @@ def _require_names(job: Job, source: Source) -> None:
     seen: dict[PurePosixPath, str] = {}
     for row in range(len(source)):
         key = source.key(row)
-        stem = PurePosixPath(key).with_suffix("")
+        stem = stem_of(key)
         if seen.setdefault(stem, key) != key:
             raise UserError(f"{seen[stem]} and {key} would have one file: rename one")
 

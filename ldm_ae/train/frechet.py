@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from ldm_ae.errors import UserError
 from ldm_ae.metrics.frechet import FeatureMoments, frechet_distance
 from ldm_ae.metrics.mobilenet import FrechetNetwork
 from ldm_ae.train.config import Experiment
+
+_BATCH = 16
 
 
 class FrechetJudge:
@@ -40,7 +43,8 @@ class FrechetJudge:
         share = size // world_size
         if size < 2 or share == 0:
             return
-        sets = [self._moments(_take(batches, share)) for _ in range(2)]
+        images = (image for batch in batches for image in batch)
+        sets = [self._moments(_take(images, share)) for _ in range(2)]
         self.floor, self.floor_images = frechet_distance(*sets), share * world_size
 
     def describe(self) -> str:
@@ -77,12 +81,11 @@ def _over_ranks(own: FeatureMoments) -> FeatureMoments:
     return sum(others, start=first)
 
 
-def _take(batches: Iterator[Tensor], num_images: int) -> Iterator[Tensor]:
-    """The next images; what is left of the last batch is dropped, so that sets stay disjoint."""
-    while num_images > 0:
-        batch = next(batches)[:num_images]
-        num_images -= len(batch)
-        yield batch
+def _take(images: Iterator[Tensor], num_images: int) -> Iterator[Tensor]:
+    """The next images, in batches; none is left out, or the second set would begin to repeat the
+    first before the data end."""
+    for start in range(0, num_images, _BATCH):
+        yield torch.stack(list(islice(images, min(_BATCH, num_images - start))))
 
 
 def open_frechet(

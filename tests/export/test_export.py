@@ -11,10 +11,12 @@ from ldm_ae.convert import diffusers_class
 from ldm_ae.convert.agreement import Agreement, check, compare, relative_difference
 from ldm_ae.convert.diffusers_class import as_diffusers
 from ldm_ae.convert.weights import to_diffusers_state
+from ldm_ae.errors import UserError
 from ldm_ae.export import export as export_module
 from ldm_ae.export.export import FILES, export
 from ldm_ae.models.coders import CoderConfig
 from ldm_ae.models.discrete import DiscreteConfig
+from ldm_ae.models.fast import make_fast
 from ldm_ae.models.kl import KLConfig
 from ldm_ae.models.plain import PlainConfig
 from ldm_ae.quantizers.gumbel import GumbelConfig
@@ -140,6 +142,14 @@ def test_broken_weights_are_refused(make_model, images, tmp_path):
     model.decoder.conv_out.bias.data[0] = float("nan")
     with pytest.raises(ValueError, match="decode of the diffusers class differs by inf"):
         write(model, tmp_path / "out", images)
+
+
+def test_a_rounded_model_is_refused(make_model, images, tmp_path):
+    model = make_model(CONFIGS["kl"])
+    make_fast(model)
+    with pytest.raises(UserError, match="this model is fast: .*without precision=fast"):
+        write(model, tmp_path / "out", images)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_images_is_an_error(make_model, images, tmp_path):

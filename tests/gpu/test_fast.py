@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import ldm_ae
+from ldm_ae.cli.main import main
 from ldm_ae.models.norm import NormSiLU
 
 pytestmark = pytest.mark.gpu
@@ -32,6 +34,14 @@ def test_the_fused_norm_is_torchs(dtype: torch.dtype) -> None:
         assert found.dtype == dtype
         error = (found - wanted).abs().max() / wanted.abs().max()
         assert error < {torch.float32: 1e-4}.get(dtype, 2**-7)
+
+
+def test_a_model_is_inspected_where_it_is(tmp_path: Path) -> None:
+    pixels = torch.randint(256, (64, 64, 3), dtype=torch.uint8).numpy()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    command = ["inspect", GOLDEN, tmp_path, "--out", tmp_path / "card", "--metrics", "psnr"]
+    assert main([*map(str, command), "--device", "cuda"]) == 0
 
 
 @torch.no_grad()

@@ -10,9 +10,16 @@ def test_scales_that_fit() -> None:
 
 
 def test_one_scale_is_ssim() -> None:
-    x, y = torch.rand(2, 1, 3, 21, 15, dtype=torch.float64) * 2 - 1
-    expected = 1 - ssim(x, y, data_range=2.0).mean()
-    torch.testing.assert_close(structural_loss(x, y), expected)
+    x, y = torch.randint(256, (2, 1, 3, 21, 15), dtype=torch.uint8)
+    expected = 1 - ssim(x, y).mean()
+    found = structural_loss(x.double() / 127.5 - 1, y.double() / 127.5 - 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_offset_costs_little_in_grey_as_elsewhere() -> None:
+    greys = torch.linspace(-0.8, 0.8, 9, dtype=torch.float64).view(9, 1, 1, 1).expand(9, 3, 64, 64)
+    losses = torch.stack([structural_loss(grey[None], grey[None] + 0.05) for grey in greys])
+    assert losses.max() < 0.02 and (losses.diff() < 0).all()  # Weber's law: more in the dark
 
 
 def test_equal_images_cost_nothing_and_coarse_errors_cost_more() -> None:

@@ -47,6 +47,15 @@ def test_ssim_is_scikit_images_on_the_valid_interior(pair: tuple[Tensor, Tensor]
     np.testing.assert_allclose(ssim(x, y).numpy(), expected, rtol=0, atol=1e-12)
 
 
+def test_ssim_is_the_same_in_every_range_from_0(pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    floats = [image.double() / 127.5 for image in pair]
+    for metric in (ssim, ms_ssim):
+        assert torch.allclose(metric(*floats, data_range=2.0), metric(x, y), rtol=0, atol=1e-12)
+        with pytest.raises(ValueError, match="add 1 to images in"):
+            metric(floats[0] - 1, floats[1] - 1, data_range=2.0)
+
+
 def test_ms_ssim_of_constant_images_is_the_luminance_of_the_coarsest_scale() -> None:
     """Without structure every contrast term is 1, and so is the sum of its exponents but one."""
     x, y = (torch.full((1, 1, 176, 176), value, dtype=torch.uint8) for value in (100, 150))

@@ -74,6 +74,11 @@ def test_changed_weights_are_packed_anew() -> None:
     assert difference(layer.upsampled(x), 2 * doubled) < 1e-6
     layer.load_state_dict({name: value / 2 for name, value in layer.state_dict().items()})
     assert difference(layer(x), before) < 1e-6
+    layer.weight.data.zero_()
+    layer.forget()
+    assert difference(layer(x), layer.bias.view(1, 8, 1, 1).expand_as(before)) < 1e-6
+    layer.load_state_dict({"weight": torch.ones(8, 8, 3, 3), "bias": torch.zeros(8)})
+    before = layer(x)
     layer.double()
     assert difference(layer(x.double()), before.double()) < 1e-6
 
@@ -101,6 +106,21 @@ def test_where_a_gradient_is_taken_it_is_a_plain_one() -> None:
     layer(x).sum().backward()
     assert ours is not None and torch.equal(ours, x.grad)
     assert torch.equal(residual, kept) and frozen_layer.upsampled(x).requires_grad
+    residual.requires_grad_()
+    frozen_layer.added_to(residual * 2, x.detach()).sum().backward()
+    assert torch.equal(residual.grad, torch.full_like(residual, 2))
+
+
+def test_only_plain_convolutions_are_frozen() -> None:
+    other = [
+        nn.Conv2d(8, 8, 3, groups=2),
+        nn.Conv2d(8, 8, 3, dilation=2),
+        nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(8, 8, 3, padding="same"),
+    ]
+    network = nn.Sequential(*other, nn.Conv2d(8, 8, 3, padding=1))
+    freeze_convolutions(network)
+    assert [isinstance(layer, FrozenConv2d) for layer in network] == [False] * 4 + [True]
 
 
 @torch.no_grad()

@@ -31,7 +31,23 @@ def test_sizes_are_read(text, wanted: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [0, -1, True, 1.5, None, "", "GB", "2 apples", "-1GB", "2G B", "nan", "0GB", "1e9", "٢GB"],
+    [
+        0,
+        -1,
+        True,
+        1.5,
+        None,
+        "",
+        "GB",
+        "2 apples",
+        "-1GB",
+        "2G B",
+        "nan",
+        "0GB",
+        "1e9",
+        "٢GB",
+        "9" * 400,
+    ],
 )
 def test_what_is_no_size_is_named(text) -> None:
     with pytest.raises(UserError, match="max_memory=.*use a number of bytes") as error:

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from ldm_ae.errors import UserError
+from ldm_ae.store import processes
 from ldm_ae.store.processes import run_processes
 
 # In a module of its own: another process must find it by name.
@@ -67,6 +68,18 @@ def test_what_goes_wrong_in_one_is_raised_here(work: ModuleType) -> None:
         run_processes(work.fail, [5], 1, print)
     with pytest.raises(UserError, match="exit code -9.*the same command goes on"):
         run_processes(work.die, [1, 2], 2, print)
+
+
+def test_one_that_dies_while_it_is_answered() -> None:
+    class Gone:
+        def recv(self):
+            return "next", None
+
+        def send(self, piece):
+            raise BrokenPipeError
+
+    with pytest.raises(UserError, match="the same command goes on"):
+        processes._heed(Gone(), SimpleNamespace(join=lambda: None, exitcode=-9), iter([1]), print)
 
 
 def test_they_do_not_outlive_the_one_that_started_them(work: ModuleType, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves in a store, what it costs to run again, and what it refuses."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,6 +173,19 @@ def test_two_pictures_of_one_name(make_job, encode, photos: Path) -> None:
     encode(make_job(), "shards")
     with pytest.raises(UserError, match="would have one file: rename one"):
         encode(make_job(layout="files"))
+
+
+def test_names_that_only_dots_keep_apart(
+    make_job, encode, tmp_path: Path, save_picture: Callable[[Path, int], None]
+) -> None:
+    (tmp_path / "lists" / "x").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    save_picture(tmp_path / "x" / "1.png", 0)
+    save_picture(tmp_path / "lists" / "x" / "1.png", 2)
+    listed = tmp_path / "lists" / "all.txt"
+    listed.write_text("x/1.png\n../x/1.png\n")
+    with pytest.raises(UserError, match="would have one file: rename one"):
+        encode(make_job(layout="files", data=DataConfig(path=str(listed)), shard_size=1))
 
 
 def test_settings_that_do_not_fit(make_job, encode, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_the_floor_is_between_disjoint_sets_of_as_many_images(images: list[torch
     assert judge.floor_images == 6
     assert judge.floor == pytest.approx(frechet_distance(*halves))
     assert "6 validation images; training crops against others, 6 each: " in judge.describe()
+    uneven = FrechetJudge(Colours(), images)
+    uneven.measure_floor(iter(crops[:12].split(5)), num_images=12)  # no image is passed over
+    assert uneven.floor == pytest.approx(judge.floor)
     few = FrechetJudge(Colours(), images)
     few.measure_floor(iter(crops.split(6)), num_images=8)  # a set of 6 would repeat images
     assert few.floor_images == 4
