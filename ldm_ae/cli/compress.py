@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f" default model gains little; {DEFAULT_QUALITY} with --model",
     )
     rate.add_argument("--bpp", type=float, help="the finest quality within so many bits per pixel")
-    parser.add_argument(
+    present = parser.add_mutually_exclusive_group()
+    present.add_argument(
         "--skip-existing", action="store_true", help="of a folder, what has its .lae file already"
     )
+    present.add_argument("--force", action="store_true", help="overwrite what is there already")
     add_bounds(parser)
     add_codec_options(
         parser,
@@ -63,7 +65,8 @@ def _run(arguments: argparse.Namespace, source: Path, target: Path) -> None:
         num_pixels += image.shape[0] * image.shape[1]
 
     skip = arguments.skip_existing
-    done = for_each_file(source, target, image_endings(), LAE, one, skip_existing=skip)
+    force = arguments.force or skip  # a picture that is newer than its file
+    done = for_each_file(source, target, image_endings(), LAE, one, force, skip)
     if done.number:
         rate = f"{num_bytes} bytes, {num_bytes * 8 / num_pixels:.4f} bpp"
         print(f"{done}, {rate}", file=messages(arguments.target))

@@ -54,7 +54,7 @@ def for_each_file(
     suffixes: Collection[str],
     suffix: str,
     one: Callable[[Path, Path], None],
-    overwrite: bool = True,
+    overwrite: bool = False,
     skip_existing: bool = False,
 ) -> Done:
     """Turn the file, or all files of the folder. In a folder one that fails is reported at once

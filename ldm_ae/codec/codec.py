@@ -172,8 +172,8 @@ class Codec:
         if best is None:
             least = len(self.pack(analysis, 0)) * 8 / (analysis.width * analysis.height)
             raise UserError(
-                f"{num_bytes} bytes are too few for this image: quality 0 takes {least:.4f} bits"
-                " per pixel"
+                f"{num_bytes} bytes, the number asked for, are too few for this image: quality 0"
+                f" takes {least:.4f} bits per pixel: allow as many"
             )
         return best
 

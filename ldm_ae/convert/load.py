@@ -58,7 +58,7 @@ def load(
     precision: Literal["fp32", "fast"] = "fp32",
     dtype: torch.dtype = torch.float32,
 ) -> Autoencoder:
-    """The autoencoder in a folder or file, in eval mode, with fp32 weights.
+    """The autoencoder in a folder or file, in eval mode, its weights in fp32 unless asked for.
 
     folder: a model of the package by name (`kl`, `kl-1`; a folder of such a name is `./kl`), or
         `config.json` beside `diffusion_pytorch_model.safetensors` (whole, or in shards with
@@ -79,11 +79,13 @@ def load(
     `.latents_std` are an export's statistics per channel, or None. The output is the diffusers
     class' own, in fp32.
 
-    precision: `fast` is for use without exactness: `.precision` of the model says what
-        was taken, images differ by less than half an 8-bit level in the mean, indices may differ,
-        and a codec does not take such a model. On a CPU the process keeps freed memory from then
-        on, a hook sees a block's output before the next block writes over it, and weights that are
-        changed through `.data` go unnoticed (`models.frozen`): change an exact model.
+    precision: `fast` is for use without exactness: `.precision` of the model says what was taken,
+        images decoded from the same latents differ by less than half an 8-bit level in the mean,
+        indices may differ, and a codec does not take such a model. Its weights, those of its
+        `state_dict` too, are rounded where it took bf16. On a CPU the process keeps freed memory
+        from then on; blocks write over what they are given, and not every convolution is called,
+        so that hooks miss some; changes of weights through `.data` go unnoticed (`models.frozen`).
+        What looks into a network, or changes it, takes an exact model.
 
     dtype: of the encoder's and decoder's weights, bf16 or fp16 for less memory; images, latents,
         the 1x1 convolutions beside them and the codebook stay fp32. A codec takes fp32 alone.

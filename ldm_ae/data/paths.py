@@ -48,7 +48,7 @@ def find_files(
     if not folder.exists():
         raise UserError(f"{key}={folder}: no such folder")
     if not folder.is_dir():
-        raise UserError(f"{key}={folder} is a file, no folder")
+        raise UserError(f"{key}={folder} is a file: name the folder that it is in")
     found = walk(folder, entered)
     files = [path for path in found.files if path.suffix.lower() in endings]
     passed_over = _passed_over(found.files, endings)

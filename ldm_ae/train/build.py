@@ -38,10 +38,11 @@ def build_perceptual_metric(experiment: Experiment, device: torch.device) -> Per
                 )
         return None
     perceptual = build_perceptual(loss.perceptual).to(device)
-    side = perceptual.network.min_size
+    side, name = perceptual.network.min_size, perceptual.name
     if loss.perceptual_views:
         side = smallest_image(side, loss.view_scales[0])
-    experiment.require_images_of(side, perceptual.name)
+        name += f" in views of {loss.view_scales[0]} of the size (loss.view_scales)"
+    experiment.require_images_of(side, name)
     return perceptual
 
 

@@ -132,8 +132,10 @@ class Experiment:
     def require_images_of(self, side: int, what: str, remedy: str = "") -> None:
         """Raise UserError if losses see images with sides below `side`, which `what` needs."""
         if self.data.size < side:
+            factor = self.model.downsampling_factor
+            least = -(-side // factor) * factor
             raise UserError(
-                f"data.size={self.data.size} is too small for {what}: use {side} or more{remedy}"
+                f"data.size={self.data.size} is too small for {what}: use {least} or more{remedy}"
             )
 
     def _require_family(self) -> None:

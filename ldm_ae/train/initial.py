@@ -49,7 +49,8 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     if has_codebook and kind not in (None, DiscreteConfig.kind):
         raise UserError(
             f"model.kind={kind} with model.init_from={source}, which is of kind"
-            f" {pretrained.model.kind}: leave model.kind out, or name another model"
+            f" {pretrained.model.kind}: take a config of that kind, as vq_f8_small, or name another"
+            " model"
         )
     defaults = _defaults(pretrained.model)
     if kind == TinyConfig.kind:

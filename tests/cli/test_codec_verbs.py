@@ -90,8 +90,8 @@ def test_calibrate_gives_a_foreign_folder_its_prior(work: Path, run, fail) -> No
         message = fail(f"compress photos/a.png a.lae --model ./{name}")
         assert "ldm-ae calibrate" in message
         run(f"calibrate ./{name} --images photos --prior factorised")
-        run(f"compress photos/a.png a.lae --model ./{name}")
-        run(f"decompress a.lae a.png --force --model ./{name}")
+        run(f"compress photos/a.png {name}.lae --model ./{name}")
+        run(f"decompress {name}.lae a.png --force --model ./{name}")
 
 
 def test_calibrating_again_keeps_the_prior_that_files_need(work: Path, run, fail) -> None:

@@ -13,7 +13,7 @@ def test_the_rate_is_that_of_all_files_together(
 
 
 def test_a_folder_that_is_done_is_said_to_be(
-    work: Path, run, capsys: pytest.CaptureFixture[str]
+    work: Path, run, fail, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("compress photos packed --model ./kl")
     before = {path: path.read_bytes() for path in Path("packed").rglob("*.lae")}
@@ -23,7 +23,9 @@ def test_a_folder_that_is_done_is_said_to_be(
     run("compress photos packed --model ./kl --skip-existing")
     assert capsys.readouterr().out == "0 files (3 more were there already)\n"
     assert {path.read_bytes() for path in before} == {b"as it was"}
-    run("compress photos packed --model ./kl")
+    assert "2 more would be overwritten" in fail("compress photos packed --model ./kl")
+    assert {path.read_bytes() for path in before} == {b"as it was"}
+    run("compress photos packed --model ./kl --force")
     assert {path: path.read_bytes() for path in before} == before
 
 
