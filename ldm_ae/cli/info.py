@@ -28,8 +28,12 @@ def run(arguments: argparse.Namespace) -> None:
         lines = of_file(path)
     elif embedded is not None:
         lines = {"model of the package": path.name} | of_model(path)
-    elif (path / RUN).is_file() and not (path / "config.json").is_file():
+    elif (path / "config.json").is_file():
+        lines = of_model(path)
+    elif (path / RUN).is_file():
         lines = of_run(path)
+    elif any(path.glob("*.lae")):
+        raise UserError(f"{path} is a folder of .lae files: name one of them")
     else:
         lines = of_model(path)
     for name, value in lines.items():

@@ -41,3 +41,9 @@ def test_a_model_beside_another_config_is_a_model(tmp_path: Path, capsys) -> Non
     (tmp_path / "config.yaml").write_text("model: {}\n")
     assert main(["info", str(tmp_path)]) == 0
     assert "class: AutoencoderKL\n" in capsys.readouterr().out
+
+
+def test_a_folder_of_files_asks_for_one(tmp_path: Path, capsys) -> None:
+    (tmp_path / "a.lae").touch()
+    assert main(["info", str(tmp_path)]) == 2
+    assert "is a folder of .lae files: name one of them" in capsys.readouterr().err
