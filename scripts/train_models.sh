@@ -71,7 +71,10 @@ views="loss.view_scales=[1.5,2.5] loss.perceptual_weight=2 loss.texture_weight=1
 short="$second train.muon_lr=0.007 train.lr=5e-4 loss.rate_start_step=60 loss.rate_warmup_steps=60"
 stage codec3 train_plain_ae.py rate_f8_small model.init_from="$out/codec/export" $rate loss.rate_weight=2.4 \
     loss.reconstruction_weight=2 $views $short train.steps="${STEPS:-1500}" "$@"
-stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" $second "$@"
-stage vq train_vq_ae.py vq_f8_small \
-    "model={kind: discrete, init_from: $out/kl/export, codebook: {kind: vq, size: 1024, revive_after: 50}}" \
-    $second "$@"
+enlarged="loss.view_scales=[1.5,2.5] loss.colour_weight=1 data.size=224 train.batch_size=5"
+stage kl16 train_kl_ae.py kl_f8_small model.init_from="$out/pixels16/export" loss.perceptual_weight=1.5 \
+    loss.texture_weight=0.75 $second $enlarged train.steps="${STEPS:-1800}" "$@"
+codes="codebook: {kind: vq, size: 1024, revive_after: 50}"
+stage codes train_vq_ae.py vq_f8_small "model={kind: discrete, init_from: $out/kl/export, $codes}" $second "$@"
+stage vq train_vq_ae.py vq_f8_small "model={kind: discrete, init_from: $out/codes/export, $codes}" \
+    loss.perceptual_weight=3 loss.texture_weight=1.5 $second train.muon_lr=0.007 train.lr=5e-4 $enlarged train.steps="${STEPS:-1500}" "$@"
