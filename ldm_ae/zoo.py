@@ -1,7 +1,7 @@
 """The models that come with the package: by name, or by the digest in a file they wrote.
 
-A versioned name means the same weights for ever; a bare one means the newest version. What a
-version once compressed, a later package still opens: versions are added, never replaced.
+A versioned name means the same weights for ever once it was in a release; a bare one means the
+newest version. What the default codec once compressed, a later package still opens.
 """
 
 import json

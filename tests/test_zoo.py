@@ -62,7 +62,7 @@ def test_a_high_rate_takes_the_finer_codec_unless_a_model_is_named(
     zoo.names.cache_clear()
     picture, packed = tmp_path / "a.png", tmp_path / "a.lae"
     Image.fromarray(PICTURE).save(picture)
-    assert main(["compress", str(picture), str(packed), *asked.split()]) == 0
+    assert main(["compress", str(picture), str(packed), "--force", *asked.split()]) == 0
     digest = load_codec(name).digest
     assert container.read(packed.read_bytes()).header.digest == digest
 
@@ -73,7 +73,7 @@ def test_without_a_word_the_quality_is_where_the_default_codecs_curve_turns(
     picture, packed = tmp_path / "a.png", tmp_path / "a.lae"
     Image.fromarray(PICTURE).save(picture)
     for asked, quality in (("", zoo.DEFAULT_QUALITY), ("--model codec", DEFAULT_QUALITY)):
-        assert main(["compress", str(picture), str(packed), *asked.split()]) == 0
+        assert main(["compress", str(picture), str(packed), "--force", *asked.split()]) == 0
         assert container.read(packed.read_bytes()).header.quality == quality
 
 
