@@ -12,6 +12,7 @@ from ldm_ae.cli.terminating import Terminated, terminating
 from ldm_ae.errors import UserError
 from ldm_ae.files import is_disk_full, is_out_of_memory, printable
 from ldm_ae.installed import MissingExtraError, version
+from ldm_ae.models.kept_memory import keep_freed_memory
 
 # Each is a module here with `add_arguments(parser)` and `run(arguments)`, imported when asked for.
 VERBS = {
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str]) -> int:
+    # One picture after the other makes tensors of the same sizes: a quarter of the time of small
+    # ones, for up to 6 % more memory with large ones.
+    keep_freed_memory(largest=64 << 20, kept=256 << 20, ahead=128 << 10)
     module = import_module(f"ldm_ae.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"ldm-ae {verb}", description=module.__doc__)
     module.add_arguments(parser)
