@@ -47,8 +47,8 @@ from ldm_ae.viz.grids import save_reconstruction_grid
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "quickstart"
-# From the package's model, at a quarter of the rates that the config has for random weights.
-START = ["model={kind: kl, init_from: kl16}", "train.muon_lr=0.005", "train.lr=5e-4"]
+# From the package's model, at a tenth of the rates that the config has for random weights.
+START = ["model={kind: kl, init_from: kl16}", "train.muon_lr=0.002", "train.lr=2e-4"]
 RUN = Path("runs/quickstart")
 SECONDS = 240 - 30  # four minutes, less what starting takes
 MOST_STEPS = 240
