@@ -86,18 +86,10 @@ def export(
     whose weights `ldm_ae.load` has rounded, if diffusers' output differs by more than 1e-4 of the
     largest value, and as `measure_latents`.
     """
-    if model.precision != "fp32":
-        raise UserError(
-            f"an export holds fp32 weights, and this model is {model.precision}: open it by"
-            " ldm_ae.load without precision=fast and dtype"
-        )
     out_dir = Path(out_dir)
     require_free(out_dir, overwrite)
-    if scaling is not None and (per_channel or shift):
-        raise UserError(
-            "per-channel statistics or a shift would replace the scaling that this model keeps from"
-            " the one it started with: leave them out"
-        )
+    _require_exact(model)
+    _require_one_scaling(scaling, per_channel or shift)
     stream = iter(batches)
     first = next(stream, None)
     if first is None:
@@ -132,6 +124,22 @@ def export(
     }
     _write(out_dir, exported, files, fit(model, samples, prior))
     return out_dir
+
+
+def _require_exact(model: Autoencoder) -> None:
+    if model.precision != "fp32":
+        raise UserError(
+            f"an export holds fp32 weights, and this model is {model.precision}: open it by"
+            " ldm_ae.load without precision=fast and dtype"
+        )
+
+
+def _require_one_scaling(kept: LatentScaling | None, asked: bool) -> None:
+    if kept is not None and asked:
+        raise UserError(
+            "per-channel statistics or a shift would replace the scaling that this model keeps from"
+            " the one it started with: leave them out"
+        )
 
 
 def require_free(out_dir: Path, overwrite: bool) -> None:

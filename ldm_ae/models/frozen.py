@@ -60,8 +60,8 @@ class FrozenConv2d(nn.Conv2d):
         if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
             return False
         learns = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        fits = x.dtype == self.weight.dtype and is_channels_last(x) and not learns
-        return fits and can_pack(x.dtype)
+        alike = x.dtype == self.weight.dtype and is_channels_last(x)
+        return alike and not learns and can_pack(x.dtype)
 
     @property
     def _form(self) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -52,21 +53,30 @@ def _heed(
     ours: Connection, process: Any, waiting: Iterator[Any], told: Callable[[Any], None]
 ) -> bool:
     """Take one message; False after the last."""
-    try:
+    with _talking_to(process):
         kind, content = ours.recv()
-        if kind == "next":
-            ours.send(next(waiting, None))
+    if kind == "next":
+        piece = next(waiting, None)
+        with _talking_to(process):
+            ours.send(piece)
+    elif kind == "told":
+        told(content)
+    elif kind == "error":
+        raise content
+    return bool(kind != "end")
+
+
+@contextlib.contextmanager
+def _talking_to(process: Any) -> Iterator[None]:
+    """Raises UserError where it was ended meanwhile."""
+    try:
+        yield
     except (EOFError, OSError) as error:
         process.join()
         raise UserError(
             f"a process was ended (exit code {process.exitcode}), for lack of memory perhaps: use"
             " fewer processes; the same command goes on where it was"
         ) from error
-    if kind == "told":
-        told(content)
-    elif kind == "error":
-        raise content
-    return bool(kind != "end")
 
 
 def _live(work: Work, rank: int, theirs: Connection) -> None:
